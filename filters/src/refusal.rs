@@ -1,0 +1,121 @@
+//! Every way a request is turned away, and what the client is told.
+//!
+//! The text is for the client: causes (which key was wrong, which address
+//! counted) go to the log by [`Refusal::label`] and never out.
+
+use http::StatusCode;
+
+use crate::Quota;
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request contradicts itself or HTTP: two lengths, no host, and the like.
+    Malformed(Malformed),
+    /// Header fields beyond the configured number or size.
+    HeadersTooLarge,
+    /// No service has this host.
+    NoRoute,
+    /// No credential of ours came with the request.
+    NoCredential,
+    /// The credential is not valid: forged, expired, for someone else, unknown.
+    BadCredential,
+    /// The caller is known and may not enter.
+    NoAccess,
+    /// Over a limit.
+    Limited(Scope, Quota),
+    /// The pod is switched off.
+    PodStopped,
+}
+
+/// What is malformed about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// No `Host` and no authority.
+    MissingHost,
+    /// More than one `Host`, or one that differs from the request target's authority.
+    ConflictingHost,
+    /// Not a host name.
+    BadHost,
+    /// `Content-Length` and `Transfer-Encoding` together, several lengths, or a
+    /// transfer coding other than `chunked` (RFC 9112, 6.1 to 6.3).
+    Framing,
+}
+
+/// Whose limit was passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// `limits.public`: a client address on public services.
+    Public,
+    /// `limits.user`: a known caller.
+    User,
+    /// `limits.default`: an address whose requests nobody vouches for (unknown
+    /// hosts, credentials that failed).
+    Default,
+}
+
+impl Scope {
+    /// The word in metrics, and the policy's name in `RateLimit-Policy`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::User => "user",
+            Self::Default => "default",
+        }
+    }
+}
+
+impl Refusal {
+    /// The status to answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
+            Self::NoAccess => StatusCode::FORBIDDEN,
+            Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::PodStopped => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// A word for metrics and the log, from a closed set.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed(Malformed::MissingHost) => "missing_host",
+            Self::Malformed(Malformed::ConflictingHost) => "conflicting_host",
+            Self::Malformed(Malformed::BadHost) => "bad_host",
+            Self::Malformed(Malformed::Framing) => "bad_framing",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::NoRoute => "no_route",
+            Self::NoCredential => "no_credential",
+            Self::BadCredential => "bad_credential",
+            Self::NoAccess => "no_access",
+            Self::Limited(..) => "limited",
+            Self::PodStopped => "pod_stopped",
+        }
+    }
+
+    /// A sentence for the person who made the request.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Malformed(Malformed::MissingHost) => "The request names no host.",
+            Self::Malformed(Malformed::ConflictingHost) => "The request names more than one host.",
+            Self::Malformed(Malformed::BadHost) => "The request's host is not a host name.",
+            Self::Malformed(Malformed::Framing) => "The request's body length is ambiguous.",
+            Self::HeadersTooLarge => "The request's header fields are too many or too large.",
+            Self::NoRoute => "There is no service at this address.",
+            Self::NoCredential => "This service is private. Sign in, or send a token.",
+            Self::BadCredential => "The token is not valid, or has expired.",
+            Self::NoAccess => "You do not have access to this service.",
+            Self::Limited(..) => "Too many requests. Wait a moment, then try again.",
+            Self::PodStopped => "This pod is stopped.",
+        }
+    }
+
+    /// Whether the connection should end with the answer: what follows a request
+    /// whose length is unclear cannot be trusted to be another request.
+    pub const fn closes(self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::HeadersTooLarge)
+    }
+}

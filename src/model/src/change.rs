@@ -1,0 +1,77 @@
+//! The change feed's vocabulary: what the store tells edges and sidecars.
+
+use crate::{HostLabel, IssuerKey, Member, Node, NodeId, Pod, PodId, Service, Share, Team, TeamId, User, UserId};
+
+/// How far the store has come. Bumped by one in the transaction of each write, so
+/// that a reader who has seen revision `n` has seen every write up to `n`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// One row as it now is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entity {
+    /// A user.
+    User(User),
+    /// A team.
+    Team(Team),
+    /// A membership.
+    Member(Member),
+    /// A node.
+    Node(Node),
+    /// A pod.
+    Pod(Pod),
+    /// A service.
+    Service(Service),
+    /// A share.
+    Share(Share),
+    /// A public key of podgate as an issuer.
+    IssuerKey(IssuerKey),
+}
+
+/// Names one row, for its removal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A user.
+    User(UserId),
+    /// A team.
+    Team(TeamId),
+    /// A membership.
+    Member(TeamId, UserId),
+    /// A node.
+    Node(NodeId),
+    /// A pod.
+    Pod(PodId),
+    /// A service, by the label that routes to it.
+    Service(HostLabel),
+    /// A share.
+    Share(PodId, UserId),
+    /// An issuer key, by its `kid`.
+    IssuerKey(String),
+}
+
+/// A row that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is new, or different.
+    Put(Entity),
+    /// It is gone.
+    Remove(Key),
+}
+
+/// A piece of the feed.
+///
+/// A snapshot comes in pieces, so that a million routes never stand in memory
+/// twice: the first has `reset`, the last has `revision`. Later updates are one
+/// piece each. Within an update order does not matter to correctness: a follower
+/// keeps a row whose other half (a service's pod, a pod's owner) has not come yet,
+/// and it routes nothing until it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// Forget what was known: a snapshot begins here.
+    pub reset: bool,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// With this piece the follower is at this revision; `None` while more of the
+    /// same snapshot follows.
+    pub revision: Option<Revision>,
+}

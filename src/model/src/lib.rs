@@ -1,0 +1,24 @@
+//! The words every other crate shares: ids, names, host labels, who may enter
+//! what, rates, and the changes that carry them from the store to the edges.
+//!
+//! Parsing and pure types only: nothing here does IO, reads a clock or knows a
+//! framework. A value of these types has been checked where it was made.
+
+mod access;
+mod change;
+pub mod config;
+mod id;
+mod label;
+mod record;
+mod route;
+mod time;
+mod units;
+
+pub use access::{Access, Decision, MemberStatus, PodAccess, PodState, Visibility, decide};
+pub use change::{Change, Entity, Key, Revision, Update};
+pub use id::{IdError, NodeId, PodId, ServiceId, TeamId, UserId};
+pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
+pub use record::{IssuerKey, Member, Node, Pod, Service, Share, Team, User};
+pub use route::{Route, RoutedPod, RoutedTeam};
+pub use time::{UnixMillis, parse_duration};
+pub use units::{ByteSize, Rate, UnitError};

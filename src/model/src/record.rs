@@ -1,0 +1,105 @@
+//! The things the store keeps, as everybody else sees them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, UserId, Visibility,
+};
+
+/// Somebody who owns pods or enters them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its name, unique among users.
+    pub name: Name,
+}
+
+/// A group of users that pods may belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Team {
+    /// Its id.
+    pub id: TeamId,
+    /// Its name, unique among teams.
+    pub name: Name,
+}
+
+/// A user's place in a team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The team.
+    pub team: TeamId,
+    /// The user.
+    pub user: UserId,
+    /// Where the membership stands.
+    pub status: MemberStatus,
+}
+
+/// A machine that runs pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, unique among nodes.
+    pub name: Name,
+    /// Where edges reach it.
+    pub address: Option<IpAddr>,
+}
+
+/// An isolated environment of a user's, with services in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its id.
+    pub id: PodId,
+    /// The user it belongs to.
+    pub owner: UserId,
+    /// Its name, unique among its owner's pods.
+    pub name: Name,
+    /// The team whose active members may enter.
+    pub team: Option<TeamId>,
+    /// The machine it runs on.
+    pub node: Option<NodeId>,
+    /// Its address in the pod network.
+    pub address: Option<IpAddr>,
+    /// What it is doing.
+    pub state: PodState,
+}
+
+/// A port of a pod with a name of its own on the web.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// The pod it runs in.
+    pub pod: PodId,
+    /// Its name, unique within the pod.
+    pub name: Name,
+    /// The first label of its host: the route's key, unique over everything.
+    pub host: HostLabel,
+    /// The port it listens on inside the pod.
+    pub port: u16,
+    /// Who it is for.
+    pub visibility: Visibility,
+    /// Where it really runs, when that is not the pod's own address and port.
+    pub targets: Vec<SocketAddr>,
+}
+
+/// A user let into a pod for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The pod.
+    pub pod: PodId,
+    /// Who is let in.
+    pub user: UserId,
+    /// The share is good strictly before this moment.
+    pub expires_at: UnixMillis,
+}
+
+/// The public half of a key that podgate itself signs tokens with (Ed25519).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerKey {
+    /// The `kid` its tokens name.
+    pub kid: String,
+    /// The raw 32-byte Ed25519 public key (RFC 8032).
+    pub public: [u8; 32],
+}
