@@ -1,0 +1,2 @@
+//! podgate.
+fn main() {}
