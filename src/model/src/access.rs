@@ -116,34 +116,36 @@ pub enum Decision {
     Deny,
 }
 
-/// The facts about a pod that access hangs on.
-pub trait PodAccess {
+/// The facts that access to one service hangs on.
+pub trait Doors {
+    /// Who the service is for.
+    fn visibility(&self) -> Visibility;
     /// The pod's owner.
     fn owner(&self) -> UserId;
     /// Whether `user` is an active member of the pod's team; false without a team.
     fn is_active_member(&self, user: UserId) -> bool;
-    /// When `user`'s share of the pod ends, if it has one.
+    /// When `user`'s share of this service ends, if there is one.
     fn share_expiry(&self, user: UserId) -> Option<UnixMillis>;
 }
 
 /// Decides access. `caller` is a *verified* user that exists, or nobody.
 ///
 /// A share is good strictly before its expiry.
-pub fn decide(visibility: Visibility, pod: &impl PodAccess, caller: Option<UserId>, now: UnixMillis) -> Decision {
+pub fn decide(service: &impl Doors, caller: Option<UserId>, now: UnixMillis) -> Decision {
     let Some(caller) = caller else {
-        return match visibility {
+        return match service.visibility() {
             Visibility::Public => Decision::Allow(Access::Public),
             Visibility::Authenticated | Visibility::Private => Decision::WhoAreYou,
         };
     };
-    if pod.owner() == caller {
+    if service.owner() == caller {
         Decision::Allow(Access::Owner)
-    } else if pod.is_active_member(caller) {
+    } else if service.is_active_member(caller) {
         Decision::Allow(Access::Member)
-    } else if pod.share_expiry(caller).is_some_and(|expiry| now < expiry) {
+    } else if service.share_expiry(caller).is_some_and(|expiry| now < expiry) {
         Decision::Allow(Access::Share)
     } else {
-        match visibility {
+        match service.visibility() {
             Visibility::Public => Decision::Allow(Access::Public),
             Visibility::Authenticated => Decision::Allow(Access::Authenticated),
             Visibility::Private => Decision::Deny,
@@ -153,45 +155,64 @@ pub fn decide(visibility: Visibility, pod: &impl PodAccess, caller: Option<UserI
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::route::{RoutedPod, RoutedShare, RoutedTeam};
+    use crate::{Name, PodId, Route, ServiceId, TeamId, User};
 
-    struct Facts {
-        owner: UserId,
-        member: UserId,
-        shared: UserId,
-    }
-
-    impl PodAccess for Facts {
-        fn owner(&self) -> UserId {
-            self.owner
-        }
-        fn is_active_member(&self, user: UserId) -> bool {
-            self.member == user
-        }
-        fn share_expiry(&self, user: UserId) -> Option<UnixMillis> {
-            (self.shared == user).then_some(UnixMillis(100))
-        }
+    fn name(text: &str) -> Name {
+        text.parse().expect("a good name")
     }
 
     #[test]
     fn every_caller_at_every_visibility() {
         use Access::{Authenticated, Member, Owner, Public, Share};
         use Decision::{Allow, Deny, WhoAreYou};
-        let pod = Facts {
-            owner: UserId::new(),
-            member: UserId::new(),
-            shared: UserId::new(),
+        let [owner, member, shared, narrow, stranger] = [(); 5].map(|()| UserId::new());
+        let share = |user, services: &[&str]| RoutedShare {
+            user,
+            expires_at: UnixMillis(100),
+            services: services.iter().map(|s| name(s)).collect(),
         };
-        let check = |caller: Option<UserId>, now: i64, expected: [Decision; 3]| {
-            let got = [Visibility::Private, Visibility::Authenticated, Visibility::Public]
-                .map(|visibility| decide(visibility, &pod, caller, UnixMillis(now)));
-            assert_eq!(got, expected);
+        let pod = Arc::new(RoutedPod {
+            id: PodId::new(),
+            name: name("myproject"),
+            owner: Arc::new(User {
+                id: owner,
+                name: name("john"),
+            }),
+            team: Some(Arc::new(RoutedTeam {
+                id: TeamId::new(),
+                active: [member].into(),
+            })),
+            shares: [share(shared, &[]), share(narrow, &["code"])].into(),
+            node: None,
+            address: None,
+            state: PodState::Ready,
+        });
+        let check = |service: &str, caller: Option<UserId>, now: i64, expected: [Decision; 3]| {
+            let got = [Visibility::Private, Visibility::Authenticated, Visibility::Public].map(|visibility| {
+                let route = Route {
+                    host: "x-y-z".parse().expect("a good label"),
+                    service: ServiceId::new(),
+                    name: name(service),
+                    port: 1,
+                    visibility,
+                    pod: Arc::clone(&pod),
+                    targets: Box::default(),
+                };
+                decide(&route, caller, UnixMillis(now))
+            });
+            assert_eq!(got, expected, "{service} {caller:?} {now}");
         };
-        check(None, 0, [WhoAreYou, WhoAreYou, Allow(Public)]);
-        check(Some(pod.owner), 0, [Allow(Owner); 3]);
-        check(Some(pod.member), 0, [Allow(Member); 3]);
-        check(Some(pod.shared), 99, [Allow(Share); 3]);
-        check(Some(pod.shared), 100, [Deny, Allow(Authenticated), Allow(Public)]);
-        check(Some(UserId::new()), 0, [Deny, Allow(Authenticated), Allow(Public)]);
+        check("api", None, 0, [WhoAreYou, WhoAreYou, Allow(Public)]);
+        check("api", Some(owner), 0, [Allow(Owner); 3]);
+        check("api", Some(member), 0, [Allow(Member); 3]);
+        check("api", Some(shared), 99, [Allow(Share); 3]);
+        check("api", Some(shared), 100, [Deny, Allow(Authenticated), Allow(Public)]);
+        check("code", Some(narrow), 99, [Allow(Share); 3]);
+        check("api", Some(narrow), 99, [Deny, Allow(Authenticated), Allow(Public)]);
+        check("api", Some(stranger), 0, [Deny, Allow(Authenticated), Allow(Public)]);
     }
 }

@@ -49,18 +49,30 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// Starts on a section called `path` (dotted, for messages).
     pub fn new(path: impl Into<String>, table: Table, secrets: &'a dyn Secrets) -> Self {
-        Self { path: path.into(), table, problems: Vec::new(), secrets }
+        Self {
+            path: path.into(),
+            table,
+            problems: Vec::new(),
+            secrets,
+        }
     }
 
     /// The dotted name of a key of this section.
     pub fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// Notes a problem with a key.
     pub fn problem(&mut self, key: &str, message: impl Into<String>) {
         let key = self.key(key);
-        self.problems.push(Problem { key, message: message.into() });
+        self.problems.push(Problem {
+            key,
+            message: message.into(),
+        });
     }
 
     /// Whether a key stands in the file (and has not been taken yet).
@@ -113,13 +125,19 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
-        self.take(key, |value| value.as_bool().ok_or_else(|| format!("expected true or false, found {}", kind(&value))))
+        self.take(key, |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| format!("expected true or false, found {}", kind(&value)))
+        })
     }
 
     /// A whole number from `min` to `max`.
     pub fn integer(&mut self, key: &str, min: u64, max: u64) -> Option<u64> {
         self.take(key, |value| {
-            let number = value.as_integer().ok_or_else(|| format!("expected a whole number, found {}", kind(&value)))?;
+            let number = value
+                .as_integer()
+                .ok_or_else(|| format!("expected a whole number, found {}", kind(&value)))?;
             u64::try_from(number)
                 .ok()
                 .filter(|n| (min..=max).contains(n))
@@ -137,7 +155,9 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"60s"`, over zero.
     pub fn duration(&mut self, key: &str) -> Option<Duration> {
-        self.take(key, |value| parse_duration(&parse_value::<String>(&value)?).and_then(nonzero))
+        self.take(key, |value| {
+            parse_duration(&parse_value::<String>(&value)?).and_then(nonzero)
+        })
     }
 
     /// A secret: `file:PATH` (its bytes without a final line break), `env:NAME`, or
@@ -177,7 +197,10 @@ impl<'a> Section<'a> {
                 Value::Table(table) => {
                     sections.push(Section::new(self.key(&format!("{key}[{at}]")), table, self.secrets));
                 }
-                other => self.problem(&format!("{key}[{at}]"), format!("expected a table, found {}", kind(&other))),
+                other => self.problem(
+                    &format!("{key}[{at}]"),
+                    format!("expected a table, found {}", kind(&other)),
+                ),
             }
         }
         sections
@@ -215,17 +238,27 @@ impl<'a> Section<'a> {
 }
 
 fn nonzero(duration: Duration) -> Result<Duration, String> {
-    if duration.is_zero() { Err("must be over zero".to_owned()) } else { Ok(duration) }
+    if duration.is_zero() {
+        Err("must be over zero".to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 fn parse_value<T>(value: &Value) -> Result<T, String>
 where
     T: FromStr<Err: fmt::Display>,
 {
-    let text = value.as_str().ok_or_else(|| format!("expected a string, found {}", kind(value)))?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| format!("expected a string, found {}", kind(value)))?;
     text.parse().map_err(|e: T::Err| {
         let message = e.to_string();
-        if message.contains(text) { message } else { format!("`{text}`: {message}") }
+        if message.contains(text) {
+            message
+        } else {
+            format!("`{text}`: {message}")
+        }
     })
 }
 
@@ -252,7 +285,11 @@ mod tests {
 
     impl Secrets for Fixed {
         fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-            if path == "/key" { Ok(b"s3cret\n".to_vec()) } else { Err(format!("{path}: no such file")) }
+            if path == "/key" {
+                Ok(b"s3cret\n".to_vec())
+            } else {
+                Err(format!("{path}: no such file"))
+            }
         }
         fn env(&self, name: &str) -> Result<String, String> {
             Err(format!("the variable {name} is not set"))
@@ -275,7 +312,17 @@ mod tests {
         assert_eq!(s.duration("wait"), None);
         assert_eq!(s.secret("key"), None);
         let keys: Vec<String> = s.finish().into_iter().map(|p| p.key).collect();
-        assert_eq!(keys, ["edge.http[1]", "edge.rate", "edge.size", "edge.wait", "edge.key", "edge.typo"]);
+        assert_eq!(
+            keys,
+            [
+                "edge.http[1]",
+                "edge.rate",
+                "edge.size",
+                "edge.wait",
+                "edge.key",
+                "edge.typo"
+            ]
+        );
     }
 
     #[test]
@@ -293,6 +340,12 @@ mod tests {
         }
         let sub = s.section("sub").expect("there");
         s.absorb(sub);
-        assert_eq!(s.finish(), [Problem { key: "edge.sub.b".into(), message: "unknown key".into() }]);
+        assert_eq!(
+            s.finish(),
+            [Problem {
+                key: "edge.sub.b".into(),
+                message: "unknown key".into()
+            }]
+        );
     }
 }

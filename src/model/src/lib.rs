@@ -14,11 +14,11 @@ mod route;
 mod time;
 mod units;
 
-pub use access::{Access, Decision, MemberStatus, PodAccess, PodState, Visibility, decide};
+pub use access::{Access, Decision, Doors, MemberStatus, PodState, Visibility, decide};
 pub use change::{Change, Entity, Key, Revision, Update};
 pub use id::{IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
 pub use record::{IssuerKey, Member, Node, Pod, Service, Share, Team, User};
-pub use route::{Route, RoutedPod, RoutedTeam};
+pub use route::{Route, RoutedPod, RoutedShare, RoutedTeam};
 pub use time::{UnixMillis, parse_duration};
 pub use units::{ByteSize, Rate, UnitError};

@@ -91,6 +91,8 @@ pub struct Share {
     pub pod: PodId,
     /// Who is let in.
     pub user: UserId,
+    /// The services it opens, by name; empty for the whole pod.
+    pub services: Vec<Name>,
     /// The share is good strictly before this moment.
     pub expires_at: UnixMillis,
 }

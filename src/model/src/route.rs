@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::access::PodAccess;
+use crate::access::Doors;
 use crate::{HostLabel, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, User, UserId, Visibility};
 
 /// One service, whole: its pod, the pod's owner, team and shares hang on it, so
@@ -37,8 +37,8 @@ pub struct RoutedPod {
     pub owner: Arc<User>,
     /// The team whose active members may enter.
     pub team: Option<Arc<RoutedTeam>>,
-    /// Whom it is shared with, and until when; sorted by user.
-    pub shares: Box<[(UserId, UnixMillis)]>,
+    /// Whom it is shared with; sorted by user.
+    pub shares: Box<[RoutedShare]>,
     /// The machine it runs on.
     pub node: Option<NodeId>,
     /// Its address in the pod network.
@@ -56,18 +56,37 @@ pub struct RoutedTeam {
     pub active: Box<[UserId]>,
 }
 
-impl PodAccess for RoutedPod {
+/// A share, as far as doors are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutedShare {
+    /// Who is let in.
+    pub user: UserId,
+    /// Good strictly before this moment.
+    pub expires_at: UnixMillis,
+    /// The services it opens, by name; empty for the whole pod.
+    pub services: Box<[Name]>,
+}
+
+impl Doors for Route {
+    fn visibility(&self) -> Visibility {
+        self.visibility
+    }
+
     fn owner(&self) -> UserId {
-        self.owner.id
+        self.pod.owner.id
     }
 
     fn is_active_member(&self, user: UserId) -> bool {
-        self.team.as_ref().is_some_and(|team| team.active.binary_search(&user).is_ok())
+        self.pod
+            .team
+            .as_ref()
+            .is_some_and(|team| team.active.binary_search(&user).is_ok())
     }
 
     fn share_expiry(&self, user: UserId) -> Option<UnixMillis> {
-        let at = self.shares.binary_search_by_key(&user, |(with, _)| *with).ok()?;
-        self.shares.get(at).map(|(_, expiry)| *expiry)
+        let at = self.pod.shares.binary_search_by_key(&user, |share| share.user).ok()?;
+        let share = self.pod.shares.get(at)?;
+        (share.services.is_empty() || share.services.contains(&self.name)).then_some(share.expires_at)
     }
 }
 
