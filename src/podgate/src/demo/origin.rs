@@ -1,0 +1,94 @@
+//! The small servers that stand in for what runs in a pod: real ones, on loopback
+//! ports, reached through the edge like any other.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, header};
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+
+pub(super) mod app;
+pub(super) mod api;
+pub(super) mod code;
+
+/// Takes a free loopback port.
+pub(super) async fn bind() -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("find a free loopback port for the demo's services")?;
+    let address = listener.local_addr().context("read a listener's address")?;
+    Ok((listener, address))
+}
+
+/// Serves until the runtime ends.
+pub(super) fn serve(listener: TcpListener, router: Router) {
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "a service of the demo has stopped");
+        }
+    });
+}
+
+/// Headers as JSON; several lines of one name are joined as HTTP says they may be.
+fn shown<'a>(headers: &'a HeaderMap, which: impl Iterator<Item = &'a HeaderName>) -> Value {
+    let mut object = Map::new();
+    for name in which {
+        let lines: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        if !lines.is_empty() {
+            object.insert(name.as_str().to_owned(), lines.join(", ").into());
+        }
+    }
+    Value::Object(object)
+}
+
+/// The value of a header that the edge sets, or nothing.
+fn told<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a browser's request came from a page of this very host: sibling hosts
+/// belong to other people, and cookies alone do not tell them apart. A request
+/// without `Origin` is not a page's.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let host = headers.get("x-forwarded-host").or_else(|| headers.get(header::HOST));
+    match (origin.to_str(), host.map(|host| host.to_str())) {
+        (Ok(origin), Some(Ok(host))) => origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_pages_of_the_same_host_may_open_a_socket() {
+        let check = |lines: &[(&'static str, &'static str)], expected: bool| {
+            let headers: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(same_origin(&headers), expected, "{lines:?}");
+        };
+        check(&[("host", "a.test:8443")], true);
+        check(&[("host", "a.test:8443"), ("origin", "https://a.test:8443")], true);
+        check(&[("host", "127.0.0.1:1"), ("x-forwarded-host", "a.test"), ("origin", "https://a.test")], true);
+        check(&[("host", "a.test:8443"), ("origin", "https://b.test:8443")], false);
+        check(&[("host", "a.test:8443"), ("origin", "https://a.test")], false);
+        check(&[("host", "a.test"), ("origin", "null")], false);
+        check(&[("origin", "https://a.test")], false);
+    }
+}
