@@ -1,0 +1,111 @@
+//! Load generators, and what they counted.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Program;
+
+/// What a load run came to.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Answers in all.
+    pub requests: u64,
+    /// Answers other than 2xx and 3xx, and requests without an answer.
+    pub failures: u64,
+    /// All that the program printed.
+    pub printed: String,
+}
+
+fn number_after(text: &str, before: &str) -> Option<u64> {
+    let rest = &text[text.find(before)? + before.len()..];
+    let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn number_before(text: &str, after: &str) -> Option<u64> {
+    let front = text[..text.find(after)?].trim_end();
+    let digits = front.rsplit(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// Runs wrk with keep-alive connections against a host at an address.
+///
+/// # Panics
+/// When wrk is missing or its report cannot be read.
+pub async fn wrk(address: SocketAddr, host: &str, path: &str, connections: u32, time: Duration) -> Load {
+    let output = Program::find("wrk", "wrk (Debian)")
+        .args([
+            "-t1".to_owned(),
+            format!("-c{connections}"),
+            format!("-d{}s", time.as_secs()),
+            "-H".to_owned(),
+        ])
+        .arg(format!("Host: {host}"))
+        .arg(format!("http://{address}{path}"))
+        .finish()
+        .await;
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let requests = number_before(&printed, "requests in").unwrap_or_else(|| panic!("wrk said:\n{printed}"));
+    // Both lines stand only when there is something to tell.
+    let mut failures = number_after(&printed, "Non-2xx or 3xx responses:").unwrap_or(0);
+    if let Some(at) = printed.find("Socket errors:") {
+        let line = printed[at..].lines().next().unwrap_or_default();
+        failures += ["connect", "read", "write", "timeout"]
+            .iter()
+            .map(|kind| number_after(line, kind).unwrap_or_else(|| panic!("wrk said:\n{printed}")))
+            .sum::<u64>();
+    }
+    Load {
+        requests,
+        failures,
+        printed,
+    }
+}
+
+/// Runs h2load over TLS: so many connections with so many streams each.
+///
+/// # Panics
+/// When h2load is missing or its report cannot be read.
+pub async fn h2load(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+    connections: u32,
+    streams: u32,
+    requests: u32,
+) -> Load {
+    let output = Program::find("h2load", "nghttp2-client (Debian)")
+        .args([
+            format!("-c{connections}"),
+            format!("-m{streams}"),
+            format!("-n{requests}"),
+            format!("--connect-to={address}"),
+            format!("https://{host}{path}"),
+        ])
+        .finish()
+        .await;
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let read = |after| number_before(&printed, after).unwrap_or_else(|| panic!("h2load said:\n{printed}"));
+    let good = read(" 2xx,") + read(" 3xx,");
+    Load {
+        requests: read(" done,"),
+        failures: u64::from(requests).saturating_sub(good),
+        printed,
+    }
+}
+
+/// Runs kosoku's WebSocket conformance cases against a server: the number of
+/// cases that failed, by their ids.
+///
+/// # Panics
+/// When kosoku is missing or its report cannot be read.
+pub async fn kosoku(address: SocketAddr, report: &Path) -> String {
+    let output = Program::find("kosoku", "kosoku (PyPI)")
+        .args(["-p", "2", "-x", "9.*", "-x", "12.*", "-x", "13.*", "-o"])
+        .arg(report)
+        .arg(address.to_string())
+        .finish()
+        .await;
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}

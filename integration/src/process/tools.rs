@@ -1,0 +1,1 @@
+//! Where tools from PyPI and npm are, beside those on the PATH.
