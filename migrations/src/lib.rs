@@ -1,1 +1,58 @@
-//! Not written yet.
+//! The schema, one file per change.
+//!
+//! Every table that the change feed carries has a `revision` column with an index:
+//! a poll is `revision > x` on each. Rows are removed by the store's code, never by
+//! `ON DELETE CASCADE`, because every removed row must leave a tombstone; the
+//! foreign keys are there to refuse a removal that forgot something.
+//!
+//! A released file is never edited: a change is a new file at the end of the list.
+
+use async_trait::async_trait;
+use sea_orm_migration::prelude::{DbErr, MigrationTrait, MigratorTrait, SchemaManager, Table};
+use sea_orm_migration::sea_orm::DatabaseTransaction;
+
+mod column;
+mod m0001_changes;
+mod m0002_people;
+mod m0003_pods;
+mod m0004_issuer_keys;
+
+struct Migrator;
+
+#[async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_changes::Migration),
+            Box::new(m0002_people::Migration),
+            Box::new(m0003_pods::Migration),
+            Box::new(m0004_issuer_keys::Migration),
+        ]
+    }
+}
+
+/// Brings the schema up to date, all of it or nothing. The caller keeps others out
+/// meanwhile: two at once would both find the same files missing.
+///
+/// # Errors
+/// The database's, or that it has migrations which this program does not know: a
+/// newer podgate has been here.
+pub async fn up(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    Migrator::up(transaction, None).await
+}
+
+/// Takes everything back, with all data.
+///
+/// # Errors
+/// As [`up`].
+pub async fn down(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    Migrator::down(transaction, None).await
+}
+
+/// Drops tables in the given order: what refers before what it refers to.
+async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables {
+        manager.drop_table(Table::drop().table(*table).to_owned()).await?;
+    }
+    Ok(())
+}

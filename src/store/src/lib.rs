@@ -1,1 +1,34 @@
-//! Not written yet.
+//! The store: users, teams, nodes, pods, services, shares and issuer keys, on
+//! SQLite or PostgreSQL, and the change feed that edges and sidecars follow.
+//!
+//! Everything written goes through a [`Batch`]: one transaction that takes the next
+//! revision first, so that all writes stand in one line, and stamps with it every
+//! row it writes and a tombstone for every row it removes. [`Store`] has each of a
+//! batch's writes as a method of its own, for those who want just one.
+//!
+//! [`Store::follow`] reads the result: a snapshot, then what has changed since.
+//! Queries answer with `model` types; SeaORM's entities stay in here.
+
+mod batch;
+mod config;
+mod database;
+mod entity;
+mod error;
+mod feed;
+mod issuer_keys;
+mod nodes;
+mod page;
+mod pods;
+mod services;
+mod shares;
+mod teams;
+mod users;
+
+pub use batch::Batch;
+pub use config::Config;
+pub use database::Store;
+pub use error::StoreError;
+pub use feed::Feed;
+pub use page::Page;
+pub use pods::NewPod;
+pub use services::NewService;

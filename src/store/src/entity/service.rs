@@ -1,0 +1,67 @@
+//! Rows of `services`.
+
+use model::{Key, PodId, Service, ServiceId};
+use sea_orm::entity::prelude::*;
+
+use crate::StoreError;
+use crate::entity::{Row, corrupt, list, stored, stored_list};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "services")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub pod_id: Uuid,
+    pub name: String,
+    pub host: String,
+    pub port: i32,
+    pub visibility: String,
+    pub targets: String,
+    pub revision: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for Service {
+    type Error = StoreError;
+
+    fn try_from(row: Model) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ServiceId::from_uuid(row.id),
+            pod: PodId::from_uuid(row.pod_id),
+            name: stored("service name", &row.name)?,
+            host: stored("host label", &row.host)?,
+            port: u16::try_from(row.port).map_err(|error| corrupt("service port", row.port, error))?,
+            visibility: stored("visibility", &row.visibility)?,
+            targets: stored_list("targets", &row.targets)?,
+        })
+    }
+}
+
+impl Model {
+    pub fn of(service: &Service, revision: i64) -> Self {
+        Self {
+            id: service.id.uuid(),
+            pod_id: service.pod.uuid(),
+            name: service.name.to_string(),
+            host: service.host.to_string(),
+            port: i32::from(service.port),
+            visibility: service.visibility.to_string(),
+            targets: list(&service.targets),
+            revision,
+        }
+    }
+}
+
+impl Row for Model {
+    const REVISION: Column = Column::Revision;
+
+    fn key(&self) -> Result<Key, StoreError> {
+        Ok(Key::Service(stored("host label", &self.host)?))
+    }
+
+    fn entity(self) -> Result<model::Entity, StoreError> {
+        self.try_into().map(model::Entity::Service)
+    }
+}

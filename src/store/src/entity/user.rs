@@ -1,0 +1,52 @@
+//! Rows of `users`.
+
+use model::{Key, User, UserId};
+use sea_orm::entity::prelude::*;
+
+use crate::StoreError;
+use crate::entity::{Row, stored};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub name: String,
+    pub revision: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for User {
+    type Error = StoreError;
+
+    fn try_from(row: Model) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: UserId::from_uuid(row.id),
+            name: stored("user name", &row.name)?,
+        })
+    }
+}
+
+impl Model {
+    pub fn of(user: &User, revision: i64) -> Self {
+        Self {
+            id: user.id.uuid(),
+            name: user.name.to_string(),
+            revision,
+        }
+    }
+}
+
+impl Row for Model {
+    const REVISION: Column = Column::Revision;
+
+    fn key(&self) -> Result<Key, StoreError> {
+        Ok(Key::User(UserId::from_uuid(self.id)))
+    }
+
+    fn entity(self) -> Result<model::Entity, StoreError> {
+        self.try_into().map(model::Entity::User)
+    }
+}

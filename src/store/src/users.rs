@@ -1,0 +1,131 @@
+//! Users.
+
+use std::slice;
+
+use model::{Name, User, UserId};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use uuid::Uuid;
+
+use crate::batch::{CHUNK, not_found, single_writes};
+use crate::entity::{member, pod, share, user};
+use crate::error::Doing;
+use crate::{Batch, Page, Store, StoreError};
+
+const WHAT: &str = "user";
+const NAME: &str = "user name";
+
+impl Store {
+    /// A user by id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.one(user::Entity::find_by_id(id.uuid()), "read a user").await
+    }
+
+    /// A user by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn user_named(&self, name: &Name) -> Result<Option<User>, StoreError> {
+        let query = user::Entity::find().filter(user::Column::Name.eq(name.as_str()));
+        self.one(query, "read a user").await
+    }
+
+    /// All users, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users(&self, after: Option<UserId>, limit: u16) -> Result<Page<User, UserId>, StoreError> {
+        let key = (user::Column::Id, |user: &User| user.id);
+        self.page(user::Entity::find(), key, after.map(UserId::uuid), limit, "list users")
+            .await
+    }
+}
+
+single_writes! {
+    /// Makes a user.
+    create_user(name: &Name) -> User;
+    /// Changes a user.
+    update_user(id: UserId, change: impl FnOnce(&mut User)) -> User;
+    /// Removes a user with all that hangs on it.
+    delete_user(id: UserId) -> ();
+}
+
+impl Batch {
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// When the name is taken or the database fails.
+    pub async fn create_user(&self, name: &Name) -> Result<User, StoreError> {
+        let user = User {
+            id: UserId::new(),
+            name: name.clone(),
+        };
+        self.add_users(slice::from_ref(&user)).await?;
+        Ok(user)
+    }
+
+    /// Adds users with the ids they have.
+    ///
+    /// # Errors
+    /// When a name is taken or the database fails.
+    pub async fn add_users(&self, users: &[User]) -> Result<(), StoreError> {
+        for users in users.chunks(CHUNK) {
+            let names = users.iter().map(|user| user.name.as_str());
+            self.require_free::<user::Entity>(user::Column::Name, NAME, names)
+                .await?;
+            let rows = users.iter().map(|user| user::Model::of(user, self.revision)).collect();
+            self.insert(rows, "create users").await?;
+        }
+        Ok(())
+    }
+
+    /// Changes a user: its name. The hosts of its services stay as they are.
+    ///
+    /// # Errors
+    /// When there is no such user, the new name is taken, or the database fails.
+    pub async fn update_user(&self, id: UserId, change: impl FnOnce(&mut User)) -> Result<User, StoreError> {
+        let row = user::Entity::find_by_id(id.uuid()).one(&self.transaction).await;
+        let before: User = row
+            .doing("read a user")?
+            .ok_or_else(|| not_found(WHAT, id))?
+            .try_into()?;
+        let mut user = before.clone();
+        change(&mut user);
+        user.id = id;
+        if user.name != before.name {
+            self.require_free::<user::Entity>(user::Column::Name, NAME, [user.name.as_str()])
+                .await?;
+        }
+        self.overwrite(user::Model::of(&user, self.revision), "update a user")
+            .await?;
+        Ok(user)
+    }
+
+    /// Removes a user with its pods, their services and shares, its own shares and
+    /// its memberships.
+    ///
+    /// # Errors
+    /// When there is no such user or the database fails.
+    pub async fn delete_user(&self, id: UserId) -> Result<(), StoreError> {
+        let id = id.uuid();
+        let pods: Vec<Uuid> = pod::Entity::find()
+            .select_only()
+            .column(pod::Column::Id)
+            .filter(pod::Column::OwnerId.eq(id))
+            .into_tuple()
+            .all(&self.transaction)
+            .await
+            .doing("list a user's pods")?;
+        self.remove_pods(&pods).await?;
+        self.remove::<share::Model>(share::Column::UserId.eq(id), "remove a user's shares")
+            .await?;
+        self.remove::<member::Model>(member::Column::UserId.eq(id), "remove a user's memberships")
+            .await?;
+        let removed = self
+            .remove::<user::Model>(user::Column::Id.eq(id), "delete a user")
+            .await?;
+        if removed { Ok(()) } else { Err(not_found(WHAT, id)) }
+    }
+}
