@@ -6,10 +6,12 @@
 //! component is missing fails and says which package has it.
 
 pub mod client;
+pub mod edge;
 pub mod origin;
 pub mod process;
 pub mod tls;
 pub mod token;
 pub mod wait;
+pub mod world;
 
 pub use rustls;

@@ -1,6 +1,5 @@
 //! Waiting for something that another process or task is about to do.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long [`until`] is ready to wait: far beyond what a loaded machine needs, as
@@ -11,11 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// After half a minute, with `what` in the message.
-pub async fn until<T, F, A>(what: &str, mut ask: A) -> T
-where
-    A: FnMut() -> F,
-    F: Future<Output = Option<T>>,
-{
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(answer) = ask().await {
