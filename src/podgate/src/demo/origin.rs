@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
-pub(super) mod app;
 pub(super) mod api;
+pub(super) mod app;
 pub(super) mod code;
 
 /// Takes a free loopback port.
@@ -85,7 +85,14 @@ mod tests {
         };
         check(&[("host", "a.test:8443")], true);
         check(&[("host", "a.test:8443"), ("origin", "https://a.test:8443")], true);
-        check(&[("host", "127.0.0.1:1"), ("x-forwarded-host", "a.test"), ("origin", "https://a.test")], true);
+        check(
+            &[
+                ("host", "127.0.0.1:1"),
+                ("x-forwarded-host", "a.test"),
+                ("origin", "https://a.test"),
+            ],
+            true,
+        );
         check(&[("host", "a.test:8443"), ("origin", "https://b.test:8443")], false);
         check(&[("host", "a.test:8443"), ("origin", "https://a.test")], false);
         check(&[("host", "a.test"), ("origin", "null")], false);

@@ -45,7 +45,10 @@ impl Page {
         body.extend_from_slice(data.as_bytes());
         body.extend_from_slice(&self.tail);
         let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/html; charset=utf-8"),
+            ),
             (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -66,7 +69,9 @@ fn source(text: &str) -> String {
 
 /// JSON that cannot end the element it stands in.
 fn inert(json: &str) -> String {
-    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 #[cfg(test)]
@@ -75,15 +80,22 @@ mod tests {
 
     #[tokio::test]
     async fn data_cannot_leave_its_element_and_the_policy_names_the_script() {
-        let page = Page::new("<style>{{style}}</style><script>{{script}}</script>{{data}}!", "a{}", "run()")
-            .expect("has all three");
+        let page = Page::new(
+            "<style>{{style}}</style><script>{{script}}</script>{{data}}!",
+            "a{}",
+            "run()",
+        )
+        .expect("has all three");
         let response = page.with(&serde_json::json!({ "agent": "</script><b>&" }));
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY]
             .to_str()
             .expect("text")
             .to_owned();
         // printf 'run()' | openssl dgst -sha256 -binary | base64
-        assert!(policy.contains("script-src 'sha256-AvyuiL0SD1mVY3NNxR+V2uo+lhk6RMFrytWmRt6CrJQ='"), "{policy}");
+        assert!(
+            policy.contains("script-src 'sha256-AvyuiL0SD1mVY3NNxR+V2uo+lhk6RMFrytWmRt6CrJQ='"),
+            "{policy}"
+        );
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
         assert_eq!(
             body,

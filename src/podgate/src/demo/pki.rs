@@ -110,7 +110,13 @@ fn leaf_is_good(pki: &Pki, names: &[String], now: SystemTime) -> anyhow::Result<
             .value
             .general_names
             .iter()
-            .filter_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None })
+            .filter_map(|name| {
+                if let GeneralName::DNSName(dns) = name {
+                    Some(*dns)
+                } else {
+                    None
+                }
+            })
             .collect(),
         _ => Vec::new(),
     };

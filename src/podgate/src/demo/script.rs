@@ -183,7 +183,11 @@ impl Inner {
     async fn connect(&self, host: &str) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
         let stream = TcpStream::connect(self.edge).await.context("connect to the edge")?;
         let name = ServerName::try_from(host.to_owned()).context("name the host")?;
-        let stream = self.tls.connect(name, stream).await.context("shake hands with the edge")?;
+        let stream = self
+            .tls
+            .connect(name, stream)
+            .await
+            .context("shake hands with the edge")?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.context("speak HTTP")?;
         tokio::spawn(async move {
             // The edge may close an idle connection at any time.

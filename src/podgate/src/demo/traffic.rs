@@ -131,7 +131,9 @@ impl Samples {
             for ((service, code), count) in grown(&self.requests, &requests) {
                 sample.requests.entry(service).or_default().insert(code, count);
             }
-            sample.limited = grown(&self.limited, &limited).map(|((scope, _), n)| (scope, n)).collect();
+            sample.limited = grown(&self.limited, &limited)
+                .map(|((scope, _), n)| (scope, n))
+                .collect();
             sample.auth = grown(&self.auth, &auth).map(|((result, _), n)| (result, n)).collect();
         }
         (self.requests, self.limited, self.auth) = (requests, limited, auth);
@@ -155,7 +157,7 @@ fn total(family: &MetricFamily) -> i64 {
     family
         .get_metric()
         .iter()
-        .map(|metric| metric.get_gauge().value() as i64)
+        .map(|metric| metric.get_gauge().get_value() as i64)
         .sum()
 }
 
@@ -171,7 +173,7 @@ fn counts(family: Option<&MetricFamily>, first: &str, second: &str) -> Counts {
             let pair = metric.get_label().iter().find(|pair| pair.name() == name);
             pair.map_or_else(String::new, |pair| pair.value().to_owned())
         };
-        *counts.entry((label(first), label(second))).or_default() += metric.get_counter().value() as u64;
+        *counts.entry((label(first), label(second))).or_default() += metric.get_counter().get_value() as u64;
     }
     counts
 }
@@ -274,7 +276,10 @@ mod tests {
         let mut samples = Samples::default();
         let mut look = |at: i64| samples.next(&registry.gather(), UnixMillis(at));
         requests.with_label_values(&["p", "app", "200"]).inc_by(7);
-        assert!(look(1).requests.is_empty(), "what was there before is not of the first tick");
+        assert!(
+            look(1).requests.is_empty(),
+            "what was there before is not of the first tick"
+        );
 
         requests.with_label_values(&["p", "app", "200"]).inc_by(2);
         requests.with_label_values(&["q", "app", "200"]).inc();

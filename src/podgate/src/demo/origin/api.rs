@@ -102,7 +102,11 @@ async fn headers_as_seen(headers: HeaderMap) -> Json<Value> {
 impl Todos {
     fn add(&mut self, title: String) -> Todo {
         self.last += 1;
-        let todo = Todo { id: self.last, title, done: false };
+        let todo = Todo {
+            id: self.last,
+            title,
+            done: false,
+        };
         self.items.insert(todo.id, todo.clone());
         todo
     }
@@ -135,11 +139,7 @@ async fn read(State(todos): Shared, Path(id): Path<u64>) -> Response {
         .map_or_else(no_such_todo, |todo| Json(todo).into_response())
 }
 
-async fn change(
-    State(todos): Shared,
-    Path(id): Path<u64>,
-    body: Result<Json<Changed>, JsonRejection>,
-) -> Response {
+async fn change(State(todos): Shared, Path(id): Path<u64>, body: Result<Json<Changed>, JsonRejection>) -> Response {
     let Json(changed) = match body {
         Ok(changed) => changed,
         Err(rejection) => return problem(rejection.status(), &rejection.body_text()),
@@ -248,7 +248,13 @@ mod tests {
         check("POST /todos", r#"{"title":"<b>"}"#, "201", "location: /todos/4").await;
         check("POST /todos", r#"{"name":"x"}"#, "422", "application/problem+json").await;
         check("POST /todos", "{", "400", "application/problem+json").await;
-        check("PATCH /todos/4", r#"{"done":true}"#, "200", r#""title":"<b>","done":true"#).await;
+        check(
+            "PATCH /todos/4",
+            r#"{"done":true}"#,
+            "200",
+            r#""title":"<b>","done":true"#,
+        )
+        .await;
         check("DELETE /todos/4", "", "204", "").await;
         check("GET /todos/4", "", "404", "no such item").await;
         check("PATCH /todos/4", "{}", "404", "no such item").await;

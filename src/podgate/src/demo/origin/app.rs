@@ -42,9 +42,20 @@ pub(crate) fn router(facts: Value, traffic: Arc<Traffic>, script: Script) -> any
     let page = Page::new(
         include_str!("../assets/app.html"),
         include_str!("../assets/app.css"),
-        include_str!("../assets/app.js"),
+        // One script, in reading order.
+        concat!(
+            include_str!("../assets/page.js"),
+            include_str!("../assets/gate.js"),
+            include_str!("../assets/chart.js"),
+            include_str!("../assets/app.js"),
+        ),
     )?;
-    let app = Arc::new(App { page, facts, traffic, script });
+    let app = Arc::new(App {
+        page,
+        facts,
+        traffic,
+        script,
+    });
     Ok(Router::new()
         .route("/", get(page_of))
         .route("/live", get(live))
