@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -29,6 +30,8 @@ const RUN: Duration = Duration::from_secs(30);
 const LANES: u32 = 4;
 /// An edge that does not answer in this time ends a lane's call, not the lane.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+type Sender = SendRequest<Empty<Bytes>>;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +114,30 @@ impl Script {
         RUN.as_secs()
     }
 
+    /// Returns once the edge says that it is ready, at its `admin` listener, and a page
+    /// can be had through it. In this order: an edge that does not know its routes yet
+    /// would count each try against this address.
+    pub(super) async fn until_it_serves(&self, admin: SocketAddr) {
+        let trying = |tried: anyhow::Result<StatusCode>| match tried {
+            Ok(StatusCode::OK) => true,
+            Ok(status) => {
+                tracing::debug!(%status, "not yet");
+                false
+            }
+            Err(error) => {
+                tracing::debug!(error = %format_args!("{error:#}"), "not yet");
+                false
+            }
+        };
+        while !trying(patiently(readiness(admin)).await) {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let mut connections = HashMap::new();
+        while !trying(patiently(self.inner.call(&mut connections, Who::Nobody, "app", "/ping")).await) {
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     /// Starts a run; false when one is under way.
     pub(super) fn start(&self) -> bool {
         if self.inner.running.swap(true, Ordering::AcqRel) {
@@ -141,12 +168,10 @@ impl Inner {
             if Instant::now() >= end {
                 return;
             }
-            match timeout(PATIENCE, self.call(&mut connections, *who, service, path)).await {
-                Ok(Ok(status)) => tracing::debug!(%status, service, path, "called"),
-                Ok(Err(error)) => tracing::debug!(error = %format_args!("{error:#}"), service, path, "call failed"),
-                Err(_) => {
-                    connections.remove(*service);
-                }
+            // A call that fails leaves no connection behind.
+            match patiently(self.call(&mut connections, *who, service, path)).await {
+                Ok(status) => tracing::debug!(%status, service, path, "called"),
+                Err(error) => tracing::debug!(error = %format_args!("{error:#}"), service, path, "call failed"),
             }
             sleep(pause(started.elapsed(), lane)).await;
         }
@@ -154,7 +179,7 @@ impl Inner {
 
     async fn call(
         &self,
-        connections: &mut HashMap<&'static str, SendRequest<Empty<Bytes>>>,
+        connections: &mut HashMap<&'static str, Sender>,
         who: Who,
         service: &'static str,
         path: &str,
@@ -180,7 +205,7 @@ impl Inner {
         Ok(status)
     }
 
-    async fn connect(&self, host: &str) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
+    async fn connect(&self, host: &str) -> anyhow::Result<Sender> {
         let stream = TcpStream::connect(self.edge).await.context("connect to the edge")?;
         let name = ServerName::try_from(host.to_owned()).context("name the host")?;
         let stream = self
@@ -188,13 +213,32 @@ impl Inner {
             .connect(name, stream)
             .await
             .context("shake hands with the edge")?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.context("speak HTTP")?;
-        tokio::spawn(async move {
-            // The edge may close an idle connection at any time.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        speak(stream).await
     }
+}
+
+/// Speaks HTTP/1.1 on a connection.
+async fn speak<S>(stream: S) -> anyhow::Result<Sender>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.context("speak HTTP")?;
+    tokio::spawn(async move {
+        // The edge may close an idle connection at any time.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+async fn patiently(call: impl Future<Output = anyhow::Result<StatusCode>>) -> anyhow::Result<StatusCode> {
+    timeout(PATIENCE, call).await.context("wait for the edge")?
+}
+
+async fn readiness(admin: SocketAddr) -> anyhow::Result<StatusCode> {
+    let stream = TcpStream::connect(admin).await.context("connect to the edge")?;
+    let request = Request::get("/readyz").header(header::HOST, admin.to_string());
+    let request = request.body(Empty::new()).context("write the request")?;
+    Ok(speak(stream).await?.send_request(request).await?.status())
 }
 
 /// Comes and goes like a tide, so that the chart has a shape.

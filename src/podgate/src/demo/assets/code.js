@@ -8,7 +8,7 @@ let asked = 0;
 let socket;
 let left = false;
 
-$("where").textContent = `in ${facts.pod}, a pod of ${owner ?? "nobody\u2019s"}`;
+$("where").textContent = `in ${owner ?? facts.user}\u2019s pod ${facts.pod}`;
 
 function print(text, kind) {
   const lines = text.replace(/\n$/, "").split("\n");

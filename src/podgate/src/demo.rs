@@ -1,0 +1,168 @@
+//! `podgate demo`: the whole of podgate from one command, for somebody who has not
+//! seen it yet.
+//!
+//! Nothing in it is special to the demo but what stands around the edge: it writes
+//! a config file and a store as anybody might, starts three small services on
+//! loopback ports, and runs podgate on that file.
+
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use model::UnixMillis;
+use prometheus::Registry;
+
+mod place;
+mod addresses;
+mod pki;
+mod world;
+mod origin;
+mod page;
+mod traffic;
+mod script;
+mod summary;
+
+use addresses::Addresses;
+use place::Place;
+use script::Script;
+use traffic::Traffic;
+use world::World;
+
+const DOMAIN: &str = "podgate.localhost";
+/// How long the edge may take until it serves the page.
+const START: Duration = Duration::from_secs(30);
+
+/// Runs podgate with three small services behind it, to look at
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON object instead of text: addresses, tokens, services
+    #[arg(long)]
+    json: bool,
+    /// Where to listen for plain HTTP, which only redirects
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Where to listen for HTTPS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    https: SocketAddr,
+    /// Where to keep the certificates, the store and the tokens
+    #[arg(long, value_name = "DIR", default_value = "podgate-demo")]
+    dir: PathBuf,
+}
+
+/// Makes the demo's world, and hands the config file it wrote to `serve`, which runs
+/// podgate on it until somebody interrupts; the metrics are to go to the registry.
+pub(crate) fn run(
+    args: &DemoArgs,
+    serve: impl FnOnce(&Path, Registry) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    let addresses = Addresses::free(args.http, args.https)?;
+    let place = Place::take(&args.dir)?;
+    let pki = pki::prepare(place.dir(), DOMAIN, now)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("demo")
+        .enable_all()
+        .build()
+        .context("start the demo's runtime")?;
+    let registry = Registry::new();
+    let (script, world) = runtime.block_on(async {
+        let app = origin::bind().await?;
+        let api = origin::bind().await?;
+        let code = origin::bind().await?;
+        let world = World::make(&place, &addresses, [app.1, api.1, code.1], UnixMillis::from(now)).await?;
+        let script = Script::new(
+            addresses.https,
+            &pki.ca,
+            &world.suffix(),
+            &world.john.token,
+            &world.mary.token,
+        )?;
+        let facts = summary::facts(&world, &place);
+        let traffic = Traffic::watch(registry.clone());
+        origin::serve(app.0, origin::app::router(facts.clone(), traffic, script.clone())?);
+        origin::serve(api.0, origin::api::router());
+        origin::serve(code.0, origin::code::router(facts)?);
+        anyhow::Ok((script, world))
+    })?;
+    let config = place.file("podgate.toml");
+    fs::write(&config, configuration(&place, &addresses, &pki))
+        .with_context(|| format!("write {}", config.display()))?;
+
+    let text = if args.json {
+        format!("{}\n", summary::json(&world, &addresses, &pki))
+    } else {
+        summary::text(&world, &addresses, &place, std::io::stdout().is_terminal())
+    };
+    // Told once the page can be had, and not at all when it cannot.
+    runtime.spawn(async move {
+        match tokio::time::timeout(START, script.until_it_serves(addresses.admin)).await {
+            Ok(()) => {
+                let mut out = std::io::stdout().lock();
+                if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    tracing::warn!(%error, "print the addresses");
+                }
+            }
+            Err(_) => tracing::error!("the edge has not served the demo's page for {} s", START.as_secs()),
+        }
+    });
+    let result = serve(&config, registry);
+    runtime.shutdown_background();
+    result
+}
+
+/// The config file, as somebody might have written it.
+fn configuration(place: &Place, addresses: &Addresses, pki: &pki::Pki) -> String {
+    let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+    format!(
+        r#"# Written by `podgate demo` at each start. While it runs, change something here
+# (the limits, say) and try: podgate reload -c {shown}
+
+[store]
+url = {store}
+
+[edge]
+domain = "{DOMAIN}"
+http = "{http}"
+https = "{https}"
+admin = "{admin}"
+# The demo's services run on this machine, not in a pod's network.
+allow_targets = ["127.0.0.1/32"]
+
+[edge.timeouts]
+# A page that stays open should not hold up the end of the demo.
+drain = "1s"
+
+[[tls.certificates]]
+certificate = {certificate}
+key = {key}
+
+[limits]
+public = "100/1m"
+user = "1000/1m"
+
+[control]
+listen = "{control}"
+admin_token = {admin_token}
+
+[log]
+level = "warn"
+access = "json"
+access_file = {access_file}
+"#,
+        shown = place.shown("podgate.toml"),
+        store = toml::Value::String(place.store_url()),
+        http = addresses.http,
+        https = addresses.https,
+        admin = addresses.admin,
+        control = addresses.control,
+        certificate = quoted(&pki.certificate),
+        key = quoted(&pki.key),
+        admin_token = toml::Value::String(format!("file:{}", place.file("admin.token").display())),
+        access_file = quoted(&place.file("access.log")),
+    )
+}
