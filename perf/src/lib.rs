@@ -1,1 +1,3 @@
-//! Not written yet.
+//! What the benches and the comparison share: the platform they pretend to be.
+
+pub mod fleet;
