@@ -1,1 +1,330 @@
-//! x
+//! Who is calling, and whether they may enter.
+//!
+//! A credential either makes a known user of the caller or nothing: whatever goes
+//! wrong on the way, the caller is nobody, and [`model::decide`] has the last word on
+//! what nobody and that user may see. No error path leads past it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use jsonwebtoken::errors::ErrorKind;
+use model::{Access, Decision, IssuerKey, Route, UnixMillis, User, decide};
+
+use crate::limit::ClientPass;
+use crate::{Now, Refusal, Table};
+
+mod cache;
+mod config;
+mod credential;
+mod keyring;
+mod token;
+
+use cache::VerifiedTokens;
+pub use config::{Config, own_audience, own_issuer};
+pub use credential::{Source, X_PODGATE_TOKEN};
+use keyring::{Issuer, Keyring};
+use token::{Subject, Verified};
+
+pub use crate::cookie::SESSION as SESSION_COOKIE;
+
+/// A user whose credential was good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caller {
+    /// The user, as the table has it now.
+    pub user: Arc<User>,
+    /// Where the credential was found.
+    pub source: Source,
+    /// When the credential ends: a connection that outlives it should not.
+    pub expires: UnixMillis,
+}
+
+/// Leave to enter. Only [`Auth::check`] gives it.
+#[derive(Debug)]
+pub struct Permit {
+    access: Access,
+    caller: Option<Caller>,
+}
+
+impl Permit {
+    /// Why the caller may enter.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Who it is, when known.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    /// Who it is, when known.
+    pub fn into_caller(self) -> Option<Caller> {
+        self.caller
+    }
+}
+
+/// No leave to enter.
+#[derive(Debug)]
+pub struct Denied {
+    /// Why, and what to answer.
+    pub refusal: Refusal,
+    /// Who asked, when known.
+    pub caller: Option<Caller>,
+    /// What was wrong with the credential, for the log; never for the client.
+    pub fault: Option<Fault>,
+}
+
+/// What is wrong with a credential. For logs only: telling a client would help it guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// `X-Podgate-Token` came twice, or is no text.
+    Unreadable,
+    /// Longer than 8 KiB.
+    TooLong,
+    /// Not a JWT.
+    NotAToken,
+    /// A critical extension, or a JWT for another purpose (`typ`).
+    Unsupported,
+    /// From an issuer that is not configured.
+    UnknownIssuer,
+    /// No key of the issuer has its `kid`, or it has none and there are several.
+    UnknownKey,
+    /// Not the algorithm that the key is for.
+    WrongAlgorithm,
+    /// The signature does not fit.
+    BadSignature,
+    /// For another audience.
+    WrongAudience,
+    /// `exp`, `iss`, `aud` or `sub` is missing or not what it should be.
+    BadClaims,
+    /// Past its `exp`.
+    Expired,
+    /// Before its `nbf`.
+    NotYet,
+    /// Its user does not exist (any more).
+    UnknownUser,
+    /// Not verified: the address has guessed wrong too often.
+    GuessedTooOften,
+}
+
+impl Fault {
+    /// A word for the log, from a closed set.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::TooLong => "too_long",
+            Self::NotAToken => "not_a_token",
+            Self::Unsupported => "unsupported",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::UnknownKey => "unknown_key",
+            Self::WrongAlgorithm => "wrong_algorithm",
+            Self::BadSignature => "bad_signature",
+            Self::WrongAudience => "wrong_audience",
+            Self::BadClaims => "bad_claims",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::UnknownUser => "unknown_user",
+            Self::GuessedTooOften => "guessed_too_often",
+        }
+    }
+
+    fn of(kind: &ErrorKind) -> Self {
+        match kind {
+            // The other parts have been decoded before.
+            ErrorKind::InvalidSignature | ErrorKind::Base64(_) => Self::BadSignature,
+            ErrorKind::InvalidAudience => Self::WrongAudience,
+            ErrorKind::InvalidAlgorithm => Self::WrongAlgorithm,
+            _ => Self::BadClaims,
+        }
+    }
+}
+
+/// Who signs the credentials we accept, and which of them were verified before.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    config: Arc<Config>,
+    keyring: Arc<Keyring>,
+    verified: VerifiedTokens,
+}
+
+impl Auth {
+    /// Accepts the configured issuers, and podgate itself with its `own` keys. Without
+    /// one, podgate's tokens are still known to be ours, and verify nothing.
+    pub fn new(config: Arc<Config>, own: &[IssuerKey]) -> Self {
+        Self::over(VerifiedTokens::new(), config, own)
+    }
+
+    /// The same under another config or other keys. Tokens verified before need not be
+    /// again, except those of keys that are gone: they are good no more.
+    #[must_use]
+    pub fn renew(&self, config: Arc<Config>, own: &[IssuerKey]) -> Self {
+        Self::over(self.verified.clone(), config, own)
+    }
+
+    fn over(verified: VerifiedTokens, config: Arc<Config>, own: &[IssuerKey]) -> Self {
+        let mut podgate = Issuer {
+            name: own_issuer(&config.domain),
+            audience: vec![own_audience(&config.domain)],
+            keys: Vec::new(),
+        };
+        for key in own {
+            podgate.add_ed25519(key.kid.clone(), &key.public);
+        }
+        let issuers = std::iter::once(podgate).chain(config.issuers.iter().cloned());
+        Self {
+            keyring: Arc::new(Keyring::new(issuers)),
+            config,
+            verified,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Decides whether a request may enter a service.
+    ///
+    /// A bad credential is no worse than none: on a public service it makes the caller
+    /// anonymous.
+    ///
+    /// # Errors
+    /// [`Refusal::NoCredential`], [`Refusal::BadCredential`], [`Refusal::NoAccess`], or
+    /// [`Refusal::Limited`] where a credential was not verified because its sender has
+    /// guessed wrong too often.
+    pub fn check<T: Table>(
+        &self,
+        table: &T,
+        route: &Route,
+        request: &Parts,
+        pass: &ClientPass<'_>,
+        now: Now,
+    ) -> Result<Permit, Denied> {
+        let (caller, stranger) = match self.identify(table, &request.headers, pass, now) {
+            Ok(Some(caller)) => (Some(caller), None),
+            Ok(None) => (None, None),
+            Err(stranger) => (None, Some(stranger)),
+        };
+        let decision = decide(route, caller.as_ref().map(|caller| caller.user.id), now.unix);
+        let refusal = match decision {
+            Decision::Allow(access) => return Ok(Permit { access, caller }),
+            Decision::WhoAreYou => stranger.map_or(Refusal::NoCredential, |stranger| stranger.refusal),
+            Decision::Deny => Refusal::NoAccess,
+        };
+        Err(Denied {
+            refusal,
+            caller,
+            fault: stranger.map(|stranger| stranger.fault),
+        })
+    }
+
+    /// Whether an `Authorization` value carries a token that names one of our issuers,
+    /// valid or not, so that it must not reach a pod.
+    pub fn is_ours(&self, authorization: &HeaderValue) -> bool {
+        credential::token_of(authorization).is_some_and(|token| token::names_issuer(&self.keyring, token))
+    }
+
+    fn identify<T: Table>(
+        &self,
+        table: &T,
+        headers: &HeaderMap,
+        pass: &ClientPass<'_>,
+        now: Now,
+    ) -> Result<Option<Caller>, Stranger> {
+        if let Some(named) = credential::named(headers) {
+            let verified = match named.token {
+                Some(token) => self.verify(token, |_| true, pass, now)?,
+                None => return Err(wrong(Fault::Unreadable, pass, now)),
+            };
+            return self.admit(table, verified, named.source, now);
+        }
+        for token in credential::bearers(headers) {
+            // Asked only when the cache does not know the token: what it knows is ours.
+            let ours = |token: &str| token::names_issuer(&self.keyring, token);
+            let verified = self.verify(token, ours, pass, now)?;
+            if verified.is_some() {
+                return self.admit(table, verified, Source::Bearer, now);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The token's verified content, from the cache or by verifying it; `None` when it
+    /// turns out not to be ours.
+    fn verify(
+        &self,
+        token: &str,
+        ours: impl FnOnce(&str) -> bool,
+        pass: &ClientPass<'_>,
+        now: Now,
+    ) -> Result<Option<Verified>, Stranger> {
+        let too_long = token.len() > token::MAX_TOKEN;
+        let key = (!too_long).then(|| VerifiedTokens::key(token));
+        if let Some(known) = key.as_ref().and_then(|key| self.verified.get(key))
+            && self.keyring.holds(&known.print)
+        {
+            return Ok(Some(known));
+        }
+        if !ours(token) {
+            return Ok(None);
+        }
+        pass.may_guess(now).map_err(|refusal| Stranger {
+            refusal,
+            fault: Fault::GuessedTooOften,
+        })?;
+        let verified = token::verify(&self.keyring, token).map_err(|fault| wrong(fault, pass, now))?;
+        if let Some(key) = key {
+            self.verified.keep(key, verified.clone());
+        }
+        Ok(Some(verified))
+    }
+
+    /// The caller that a verified token makes now. A token that has expired or whose
+    /// user is gone was not guessed, so it does not count as such.
+    fn admit<T: Table>(
+        &self,
+        table: &T,
+        verified: Option<Verified>,
+        source: Source,
+        now: Now,
+    ) -> Result<Option<Caller>, Stranger> {
+        let Some(verified) = verified else { return Ok(None) };
+        verified.at(now.unix, self.config.leeway).map_err(Stranger::bad)?;
+        let user = match &verified.subject {
+            Subject::Id(id) => table.user(*id),
+            Subject::Name(name) => table.user_named(name),
+        };
+        let user = user.ok_or(Stranger::bad(Fault::UnknownUser))?;
+        Ok(Some(Caller {
+            user,
+            source,
+            expires: verified.expires.plus(self.config.leeway),
+        }))
+    }
+}
+
+/// Somebody whose credential is not good, and what to answer where one is needed.
+#[derive(Debug, Clone, Copy)]
+struct Stranger {
+    refusal: Refusal,
+    fault: Fault,
+}
+
+impl Stranger {
+    fn bad(fault: Fault) -> Self {
+        Self {
+            refusal: Refusal::BadCredential,
+            fault,
+        }
+    }
+}
+
+/// A credential that may have been a guess.
+fn wrong(fault: Fault, pass: &ClientPass<'_>, now: Now) -> Stranger {
+    pass.guessed_wrong(now);
+    Stranger::bad(fault)
+}
+
+#[cfg(test)]
+mod tests;

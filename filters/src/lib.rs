@@ -17,13 +17,18 @@ use std::time::Instant;
 use http::request::Parts;
 use model::{Access, PodState, Route, UnixMillis, User, UserId};
 
-pub mod shape;
-pub mod client;
-pub mod route;
-pub mod limit;
+pub mod address;
 pub mod auth;
+pub mod client;
+mod cookie;
 pub mod headers;
+pub mod limit;
 pub mod refusal;
+pub mod route;
+pub mod shape;
+mod value;
+#[cfg(test)]
+mod world;
 
 pub use auth::{Auth, Caller};
 pub use limit::{Limits, Quota};
@@ -99,15 +104,27 @@ pub struct Denied<E> {
     pub entry: Option<E>,
     /// Who asked, when known.
     pub caller: Option<Caller>,
+    /// What was wrong with the credential, for the log; never for the client.
+    pub fault: Option<auth::Fault>,
 }
 
 impl<E> Denied<E> {
     fn at_the_door(refusal: Refusal) -> Self {
-        Self { refusal, entry: None, caller: None }
+        Self {
+            refusal,
+            entry: None,
+            caller: None,
+            fault: None,
+        }
     }
 
-    fn on(entry: E, refusal: Refusal) -> Self {
-        Self { refusal, entry: Some(entry), caller: None }
+    fn on(entry: E, refusal: Refusal, caller: Option<Caller>) -> Self {
+        Self {
+            refusal,
+            entry: Some(entry),
+            caller,
+            fault: None,
+        }
     }
 }
 
@@ -149,22 +166,35 @@ impl Gate {
 
         let pass = match self.limits.by_client(entry.as_ref(), client, now) {
             Ok(pass) => pass,
-            Err(refusal) => return Err(Denied::on(entry, refusal)),
+            Err(refusal) => return Err(Denied::on(entry, refusal, None)),
         };
         let permit = match self.auth.check(table, entry.as_ref(), request, &pass, now) {
             Ok(permit) => permit,
             Err(denied) => {
-                return Err(Denied { refusal: denied.refusal, entry: Some(entry), caller: denied.caller });
+                return Err(Denied {
+                    refusal: denied.refusal,
+                    entry: Some(entry),
+                    caller: denied.caller,
+                    fault: denied.fault,
+                });
             }
         };
         let quota = match self.limits.by_caller(&pass, &permit, now) {
             Ok(quota) => quota,
-            Err(refusal) => return Err(Denied { refusal, entry: Some(entry), caller: permit.into_caller() }),
+            Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
         };
         if entry.as_ref().pod.state == PodState::Stopped {
-            return Err(Denied { refusal: Refusal::PodStopped, entry: Some(entry), caller: permit.into_caller() });
+            return Err(Denied::on(entry, Refusal::PodStopped, permit.into_caller()));
         }
         let access = permit.access();
-        Ok(Admitted { entry, caller: permit.into_caller(), access, quota })
+        Ok(Admitted {
+            entry,
+            caller: permit.into_caller(),
+            access,
+            quota,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

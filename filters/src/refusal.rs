@@ -26,11 +26,15 @@ pub enum Refusal {
     Limited(Scope, Quota),
     /// The pod is switched off.
     PodStopped,
+    /// The request's head did not come in time.
+    HeaderTimeout,
 }
 
 /// What is malformed about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
+    /// Not a request head of HTTP/1: a bad request line, a folded or broken field.
+    Head,
     /// No `Host` and no authority.
     MissingHost,
     /// More than one `Host`, or one that differs from the request target's authority.
@@ -76,12 +80,14 @@ impl Refusal {
             Self::NoAccess => StatusCode::FORBIDDEN,
             Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::PodStopped => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
     /// A word for metrics and the log, from a closed set.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Malformed(Malformed::Head) => "bad_head",
             Self::Malformed(Malformed::MissingHost) => "missing_host",
             Self::Malformed(Malformed::ConflictingHost) => "conflicting_host",
             Self::Malformed(Malformed::BadHost) => "bad_host",
@@ -93,12 +99,14 @@ impl Refusal {
             Self::NoAccess => "no_access",
             Self::Limited(..) => "limited",
             Self::PodStopped => "pod_stopped",
+            Self::HeaderTimeout => "header_timeout",
         }
     }
 
     /// A sentence for the person who made the request.
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Malformed(Malformed::Head) => "The request is not well-formed HTTP.",
             Self::Malformed(Malformed::MissingHost) => "The request names no host.",
             Self::Malformed(Malformed::ConflictingHost) => "The request names more than one host.",
             Self::Malformed(Malformed::BadHost) => "The request's host is not a host name.",
@@ -110,12 +118,13 @@ impl Refusal {
             Self::NoAccess => "You do not have access to this service.",
             Self::Limited(..) => "Too many requests. Wait a moment, then try again.",
             Self::PodStopped => "This pod is stopped.",
+            Self::HeaderTimeout => "The request took too long to arrive.",
         }
     }
 
     /// Whether the connection should end with the answer: what follows a request
     /// whose length is unclear cannot be trusted to be another request.
     pub const fn closes(self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::HeadersTooLarge)
+        matches!(self, Self::Malformed(_) | Self::HeadersTooLarge | Self::HeaderTimeout)
     }
 }

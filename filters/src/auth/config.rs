@@ -1,0 +1,167 @@
+//! The `[auth]` section: who may sign the credentials that open doors.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use http::Uri;
+use model::config::Section;
+
+use super::keyring::{Issuer, KeyAlgorithm};
+
+/// How far the clocks of an issuer and an edge may be apart.
+const LEEWAY: Duration = Duration::from_secs(5);
+const MAX_LEEWAY: Duration = Duration::from_secs(30);
+
+/// The `iss` of podgate's own tokens.
+pub fn own_issuer(domain: &str) -> String {
+    format!("https://auth.{domain}")
+}
+
+/// The `aud` of podgate's own tokens.
+pub fn own_audience(domain: &str) -> String {
+    domain.to_owned()
+}
+
+/// Who may sign credentials, besides podgate itself, and where people sign in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(super) domain: String,
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) leeway: Duration,
+    login_url: Option<String>,
+}
+
+impl Config {
+    /// What an absent section means: podgate's own tokens only.
+    pub fn new(domain: &str) -> Self {
+        let domain = domain.strip_suffix('.').unwrap_or(domain);
+        Self {
+            domain: domain.to_ascii_lowercase(),
+            issuers: Vec::new(),
+            leeway: LEEWAY,
+            login_url: None,
+        }
+    }
+
+    /// Where a navigation without a good credential is sent; an absolute URL.
+    pub fn login_url(&self) -> Option<&str> {
+        self.login_url.as_deref()
+    }
+
+    /// Reads the section; what is wrong is noted in it.
+    pub fn read(section: &mut Section<'_>, domain: &str) -> Self {
+        let mut config = Self::new(domain);
+        if let Some(leeway) = section.timeout("leeway") {
+            config.leeway = leeway.unwrap_or_default();
+            if config.leeway > MAX_LEEWAY {
+                section.problem("leeway", "must be at most 30s");
+            }
+        }
+        if let Some(url) = section.parse::<String>("login_url") {
+            if is_web_url(&url) {
+                config.login_url = Some(url);
+            } else {
+                section.problem("login_url", format!("`{url}` is not an absolute http or https URL"));
+            }
+        }
+        let mut names = HashSet::from([own_issuer(&config.domain)]);
+        for mut part in section.sections("issuers") {
+            if let Some(issuer) = read_issuer(&mut part) {
+                if !names.insert(issuer.name.clone()) {
+                    let message = format!("`{}` is podgate's own issuer or listed twice", issuer.name);
+                    part.problem("issuer", message);
+                }
+                config.issuers.push(issuer);
+            }
+            section.absorb(part);
+        }
+        config
+    }
+}
+
+fn is_web_url(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
+fn read_issuer(part: &mut Section<'_>) -> Option<Issuer> {
+    let name = required(part, "issuer");
+    let audience = match part.list::<String>("audience") {
+        Some(audience) if audience.iter().all(|one| !one.is_empty()) && !audience.is_empty() => Some(audience),
+        Some(_) => {
+            part.problem("audience", "must not be empty");
+            None
+        }
+        None => {
+            part.problem(
+                "audience",
+                "is missing: a token for somebody else must not open doors here",
+            );
+            None
+        }
+    };
+    let algorithms = part.list::<KeyAlgorithm>("algorithms");
+    if part.parse::<String>("jwks").is_some() {
+        part.problem(
+            "jwks",
+            "key sets by URL come with a later version; list the public keys under `keys`",
+        );
+    }
+    let keys = part.sections("keys");
+    if keys.is_empty() {
+        part.problem("keys", "is missing: an issuer needs at least one key");
+    }
+    let mut issuer = Issuer {
+        name: name.clone().unwrap_or_default(),
+        audience: audience.clone().unwrap_or_default(),
+        keys: Vec::new(),
+    };
+    let mut kids = HashSet::new();
+    for mut key in keys {
+        read_key(&mut key, &mut issuer, algorithms.as_deref(), &mut kids);
+        part.absorb(key);
+    }
+    (name.is_some() && audience.is_some()).then_some(issuer)
+}
+
+fn read_key(part: &mut Section<'_>, issuer: &mut Issuer, allowed: Option<&[KeyAlgorithm]>, kids: &mut HashSet<String>) {
+    let kid = required(part, "kid");
+    let algorithm = part.parse::<KeyAlgorithm>("algorithm");
+    if algorithm.is_none() && part.is_clean() {
+        part.problem("algorithm", "is missing: one of HS256, RS256, ES256, EdDSA");
+    }
+    let given = part.has("key");
+    let material = part.secret("key");
+    if !given {
+        part.problem("key", "is missing");
+    }
+    let (Some(kid), Some(algorithm), Some(material)) = (kid, algorithm, material) else {
+        return;
+    };
+    if allowed.is_some_and(|allowed| !allowed.contains(&algorithm)) {
+        part.problem(
+            "algorithm",
+            format!("{algorithm} is not among the issuer's `algorithms`"),
+        );
+    }
+    if !kids.insert(kid.clone()) {
+        part.problem("kid", format!("`{kid}` is listed twice"));
+    }
+    if let Err(message) = issuer.add(kid, algorithm, &material) {
+        part.problem("key", message);
+    }
+}
+
+fn required(part: &mut Section<'_>, key: &str) -> Option<String> {
+    if !part.has(key) {
+        part.problem(key, "is missing");
+        return None;
+    }
+    let text = part.parse::<String>(key)?;
+    if text.is_empty() {
+        part.problem(key, "must not be empty");
+        return None;
+    }
+    Some(text)
+}

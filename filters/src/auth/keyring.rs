@@ -1,0 +1,205 @@
+//! Whose signatures count: issuers and their keys, each key pinned to one algorithm.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use sha2::{Digest, Sha256};
+
+/// The algorithms that a key may be pinned to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyAlgorithm {
+    /// HMAC with SHA-256 and a shared secret.
+    Hs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl KeyAlgorithm {
+    /// The name in `alg` (RFC 7518, 3.1; RFC 8037, 3.1).
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    const fn of_library(self) -> Algorithm {
+        match self {
+            Self::Hs256 => Algorithm::HS256,
+            Self::Rs256 => Algorithm::RS256,
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
+}
+
+impl FromStr for KeyAlgorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa]
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not one of HS256, RS256, ES256, EdDSA"))
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a key verifies, as a digest: issuer, audience, id, algorithm and the key
+/// itself. A token verified once stays good only while a key with its print stands.
+pub(super) type Print = [u8; 32];
+
+/// Somebody whose tokens we accept.
+#[derive(Debug, Clone)]
+pub(super) struct Issuer {
+    /// The `iss` of its tokens, exactly.
+    pub(super) name: String,
+    /// One of these must be in their `aud`.
+    pub(super) audience: Vec<String>,
+    /// What it signs with; none means that nothing of its verifies.
+    pub(super) keys: Vec<Key>,
+}
+
+impl Issuer {
+    /// The key for a token's `kid`. Without one the token is accepted only when there
+    /// is nothing to choose.
+    pub(super) fn key(&self, kid: Option<&str>) -> Option<&Key> {
+        match (kid, self.keys.as_slice()) {
+            (Some(kid), keys) => keys.iter().find(|key| key.kid == kid),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// What is wrong with the material, as a sentence.
+    pub(super) fn add(&mut self, kid: String, algorithm: KeyAlgorithm, material: &[u8]) -> Result<(), String> {
+        let decoding = decoding_key(algorithm, material)?;
+        self.push(kid, algorithm, decoding, material);
+        Ok(())
+    }
+
+    /// Adds a raw Ed25519 public key.
+    pub(super) fn add_ed25519(&mut self, kid: String, public: &[u8; 32]) {
+        self.push(kid, KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(public), public);
+    }
+
+    fn push(&mut self, kid: String, algorithm: KeyAlgorithm, decoding: DecodingKey, material: &[u8]) {
+        let mut validation = Validation::new(algorithm.of_library());
+        // By default iss, aud and sub may be missing, whatever else is set.
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(std::slice::from_ref(&self.name));
+        validation.set_audience(&self.audience);
+        // The library would ask the system clock; expiry is checked at every use,
+        // against the moment of the request (`Verified::holds`).
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let print = self.print(&kid, algorithm, material);
+        self.keys.push(Key {
+            kid,
+            algorithm,
+            decoding,
+            validation,
+            print,
+        });
+    }
+
+    fn print(&self, kid: &str, algorithm: KeyAlgorithm, material: &[u8]) -> Print {
+        let mut digest = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // With its length, so that no two lists of parts read the same.
+            digest.update((bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        part(self.name.as_bytes());
+        part(kid.as_bytes());
+        part(algorithm.as_str().as_bytes());
+        part(material);
+        for audience in &self.audience {
+            part(audience.as_bytes());
+        }
+        digest.finalize().into()
+    }
+}
+
+/// A key, pinned to one algorithm.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    kid: String,
+    pub(super) algorithm: KeyAlgorithm,
+    pub(super) decoding: DecodingKey,
+    pub(super) validation: Validation,
+    pub(super) print: Print,
+}
+
+fn decoding_key(algorithm: KeyAlgorithm, material: &[u8]) -> Result<DecodingKey, String> {
+    if algorithm == KeyAlgorithm::Hs256 {
+        // RFC 7518, 3.2: at least as long as the hash.
+        return if material.len() < 32 {
+            Err(format!(
+                "is {} bytes long, and an HS256 secret has at least 32",
+                material.len()
+            ))
+        } else {
+            Ok(DecodingKey::from_secret(material))
+        };
+    }
+    let text = std::str::from_utf8(material).map_err(|_| "is not a PEM text".to_owned())?;
+    if text.contains("PRIVATE KEY") {
+        return Err("is a private key: give the public half only".to_owned());
+    }
+    if text.contains("CERTIFICATE") {
+        return Err("is a certificate: give its public key (openssl x509 -pubkey -noout)".to_owned());
+    }
+    let read = match algorithm {
+        KeyAlgorithm::Rs256 => DecodingKey::from_rsa_pem(material),
+        KeyAlgorithm::Es256 => DecodingKey::from_ec_pem(material),
+        KeyAlgorithm::Hs256 | KeyAlgorithm::EdDsa => DecodingKey::from_ed_pem(material),
+    };
+    let key = read.map_err(|_| format!("is not a public key in PEM for {algorithm}"))?;
+    // The library takes keys that it then never verifies with; say so now.
+    let length = key.try_get_as_bytes().map_or(0, <[u8]>::len);
+    match algorithm {
+        // The modulus of 2048 bits is 256 bytes of it.
+        KeyAlgorithm::Rs256 if length <= 256 => Err("is an RSA key of less than 2048 bits".to_owned()),
+        KeyAlgorithm::Es256 if length != 65 => Err("is not a key on the curve P-256".to_owned()),
+        KeyAlgorithm::EdDsa if length != 32 => Err("is not an Ed25519 key".to_owned()),
+        _ => Ok(key),
+    }
+}
+
+/// Every issuer.
+#[derive(Debug, Clone)]
+pub(super) struct Keyring(Box<[Issuer]>);
+
+impl Keyring {
+    pub(super) fn new(issuers: impl IntoIterator<Item = Issuer>) -> Self {
+        Self(issuers.into_iter().collect())
+    }
+
+    pub(super) fn issuer(&self, name: &str) -> Option<&Issuer> {
+        self.0.iter().find(|issuer| issuer.name == name)
+    }
+
+    /// Whether a key with this print stands.
+    pub(super) fn holds(&self, print: &Print) -> bool {
+        self.0
+            .iter()
+            .flat_map(|issuer| &issuer.keys)
+            .any(|key| key.print == *print)
+    }
+}

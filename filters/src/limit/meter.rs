@@ -1,0 +1,324 @@
+//! The counters behind the limits: one TAT a key, in memory, bounded.
+//!
+//! An entry whose TAT is not in the future says what no entry says, so a sweep may
+//! drop it at no loss. When as many keys as allowed owe something at once, new keys
+//! share slots, picked by a hash that nobody outside can predict: a stranger may
+//! then be held to less than the rate, never to more, while the keys already known
+//! keep counters of their own and memory stays where it is.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use model::UserId;
+use papaya::HashMap;
+
+use super::gcra::{Pace, Step, step};
+
+/// Marks an entry that a sweep is taking out: whoever meets it looks again.
+const DEAD: u64 = u64::MAX;
+
+/// How often at most a request sweeps when it finds its meter full.
+const FULL_SWEEP: u64 = 10_000_000_000;
+
+/// Slots that keys share when a meter is full.
+const SHARED_SLOTS: usize = 4096;
+
+/// TATs by key.
+pub(crate) struct Meter<K> {
+    tats: HashMap<K, AtomicU64, RandomState>,
+    max_keys: usize,
+    shared: Box<[AtomicU64]>,
+    hasher: RandomState,
+    full_sweep: AtomicU64,
+}
+
+impl<K> fmt::Debug for Meter<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not a million keys, some of them people's addresses.
+        f.debug_struct("Meter")
+            .field("max_keys", &self.max_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash + Eq + Copy> Meter<K> {
+    fn new(max_keys: usize) -> Self {
+        Self {
+            tats: HashMap::with_hasher(RandomState::default()),
+            max_keys,
+            shared: (0..SHARED_SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::default(),
+            full_sweep: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one request.
+    pub(crate) fn debit(&self, key: K, now: u64, pace: Pace) -> Step {
+        let tats = self.tats.pin();
+        loop {
+            if let Some(cell) = tats.get(&key) {
+                if let Some(taken) = take(cell, now, pace) {
+                    return taken;
+                }
+                // Found dead: finish the sweep's work, then start afresh. Only a dead
+                // entry goes, should another thread have been faster.
+                let _ = tats.remove_if(&key, |_, cell| cell.load(Ordering::Relaxed) == DEAD);
+                continue;
+            }
+            if tats.len() >= self.max_keys
+                && !self.make_room(now)
+                && let Some(taken) = take(self.slot(&key), now, pace)
+            {
+                return taken;
+            }
+            let first = step(0, now, pace);
+            let (Step::Admit { tat, .. } | Step::Refuse { tat, .. }) = first;
+            if tats.try_insert(key, AtomicU64::new(tat)).is_ok() {
+                return first;
+            }
+        }
+    }
+
+    /// What one request would meet, without counting it.
+    pub(crate) fn peek(&self, key: K, now: u64, pace: Pace) -> Step {
+        let tats = self.tats.pin();
+        let tat = match tats.get(&key) {
+            Some(cell) => cell.load(Ordering::Relaxed),
+            None if tats.len() >= self.max_keys => self.slot(&key).load(Ordering::Relaxed),
+            None => 0,
+        };
+        step(if tat == DEAD { 0 } else { tat }, now, pace)
+    }
+
+    fn slot(&self, key: &K) -> &AtomicU64 {
+        // The remainder is under the number of slots.
+        &self.shared[(self.hasher.hash_one(key) % SHARED_SLOTS as u64) as usize]
+    }
+
+    /// Sweeps a full meter, unless that was tried a moment ago; whether there is room.
+    /// The timer's sweeps make this rare.
+    fn make_room(&self, now: u64) -> bool {
+        let last = self.full_sweep.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_sub(last) >= FULL_SWEEP;
+        let mine = due
+            && self
+                .full_sweep
+                .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        mine && {
+            self.sweep(now);
+            self.tats.len() < self.max_keys
+        }
+    }
+
+    fn sweep(&self, now: u64) {
+        self.tats.pin().retain(|_, cell| {
+            let tat = cell.load(Ordering::Relaxed);
+            if tat == DEAD {
+                return false;
+            }
+            // A debit between the load and the exchange keeps the entry.
+            tat > now
+                || cell
+                    .compare_exchange(tat, DEAD, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
+        });
+    }
+
+    fn len(&self) -> usize {
+        self.tats.len()
+    }
+}
+
+/// Takes a step on a cell; `None` when the cell is dead. The TAT is all there is to
+/// agree on, so relaxed order is enough.
+fn take(cell: &AtomicU64, now: u64, pace: Pace) -> Option<Step> {
+    let mut seen = cell.load(Ordering::Relaxed);
+    loop {
+        if seen == DEAD {
+            return None;
+        }
+        let taken = step(seen, now, pace);
+        let (Step::Admit { tat, .. } | Step::Refuse { tat, .. }) = taken;
+        // A step past the end of time must not look dead.
+        let tat = tat.min(DEAD - 1);
+        if tat == seen {
+            return Some(taken);
+        }
+        match cell.compare_exchange_weak(seen, tat, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(taken),
+            Err(newer) => seen = newer,
+        }
+    }
+}
+
+/// Every counter of the limits. Shared by the gates before and after a reload, so
+/// that reloading forgives nobody.
+#[derive(Debug)]
+pub struct Meters {
+    /// The first moment that was asked about: time is counted from there.
+    epoch: OnceLock<Instant>,
+    pub(super) public: Meter<u64>,
+    pub(super) default: Meter<u64>,
+    pub(super) user: Meter<UserId>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self::with_max_keys(Self::MAX_KEYS)
+    }
+}
+
+impl Meters {
+    /// Keys that each of the three meters (public, default, user) keeps apart.
+    pub const MAX_KEYS: usize = 1 << 20;
+
+    /// Empty meters that each keep at most so many keys apart.
+    pub fn with_max_keys(max_keys: usize) -> Self {
+        Self {
+            epoch: OnceLock::new(),
+            public: Meter::new(max_keys),
+            default: Meter::new(max_keys),
+            user: Meter::new(max_keys),
+        }
+    }
+
+    /// Drops what says nothing any more. To be called every few seconds from a timer;
+    /// it takes about 30 ns an entry and blocks no request.
+    pub fn sweep(&self, now: Instant) {
+        let now = self.nanos(now);
+        self.public.sweep(now);
+        self.default.sweep(now);
+        self.user.sweep(now);
+    }
+
+    /// How many keys owe something, about.
+    pub fn keys(&self) -> usize {
+        self.public.len() + self.default.len() + self.user.len()
+    }
+
+    /// Nanoseconds since the epoch: 584 years fit.
+    pub(super) fn nanos(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(*self.epoch.get_or_init(|| now));
+        u64::try_from(since.as_nanos()).unwrap_or(DEAD - 1)
+    }
+}
+
+/// The key of an address: an IPv4 address, or the /64 of an IPv6 one, which is the
+/// least that one subscriber is given.
+///
+/// Both fit one number: an IPv4 address could only be taken for a network in
+/// `::/32`, which nobody is given (RFC 4291, 2.5; RFC 6890).
+pub(super) fn address_key(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        // The upper half of 128 bits fits 64.
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn pace(text: &str) -> Pace {
+        Pace::new(text.parse().expect(text))
+    }
+
+    fn admitted(step: Step) -> bool {
+        matches!(step, Step::Admit { .. })
+    }
+
+    #[test]
+    fn addresses_count_by_subscriber() {
+        let key = |text: &str| address_key(text.parse().expect(text));
+        assert_eq!(key("2001:db8::1"), key("2001:db8:0:0:ffff::2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+    }
+
+    #[test]
+    fn keys_do_not_share_while_there_is_room() {
+        let meter = Meter::new(2);
+        let pace = pace("1/1m");
+        assert!(admitted(meter.debit(1_u64, 5, pace)));
+        assert!(!admitted(meter.debit(1, 5, pace)));
+        assert!(admitted(meter.peek(2, 5, pace)));
+        assert!(admitted(meter.debit(2, 5, pace)));
+        assert!(!admitted(meter.peek(2, 5, pace)));
+    }
+
+    #[test]
+    fn a_full_meter_is_strict_to_strangers_and_fair_to_known_keys() {
+        let meter = Meter::new(100);
+        let pace = pace("2/1m");
+        for key in 0..100_u64 {
+            assert!(admitted(meter.debit(key, 5, pace)));
+        }
+        // Far more strangers than slots: a slot passes two at most, and nothing is kept for them.
+        let passed = (1_000..101_000)
+            .filter(|key| admitted(meter.debit(*key, 5, pace)))
+            .count();
+        assert!((SHARED_SLOTS..=2 * SHARED_SLOTS).contains(&passed), "{passed}");
+        assert_eq!(meter.len(), 100);
+        // The known keys still have their own.
+        for key in 0..100 {
+            assert!(admitted(meter.debit(key, 5, pace)));
+            assert!(!admitted(meter.debit(key, 5, pace)));
+        }
+        // Once they owe nothing, a full meter makes room by itself.
+        let later = 200_000_000_000;
+        assert!(admitted(meter.debit(7_777, later, pace)));
+        assert_eq!(meter.len(), 1);
+    }
+
+    #[test]
+    fn a_sweep_drops_only_what_owes_nothing() {
+        let meter = Meter::new(10);
+        let pace = pace("2/2s");
+        meter.debit(1_u64, 0, pace);
+        meter.debit(2, 0, pace);
+        meter.debit(2, 0, pace);
+        meter.sweep(1_000_000_000);
+        assert_eq!(meter.len(), 1);
+        assert!(admitted(meter.debit(2, 1_000_000_000, pace)));
+        assert!(!admitted(meter.debit(2, 1_000_000_000, pace)));
+    }
+
+    /// Threads that debit and sweep the same keys at one moment: a sweep between a
+    /// look-up and its count must not lose the count.
+    #[test]
+    fn sweeping_under_load_loses_no_count() {
+        let pace = pace("50/1m");
+        for round in 1..40_u64 {
+            let meter = Meter::<u64>::new(1_000);
+            let now = round * 1_000_000_000_000;
+            // Entries that a sweep at `now` may take.
+            for key in 0..8 {
+                meter.debit(key, 0, pace);
+            }
+            let passed = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                scope.spawn(|| (0..50).for_each(|_| meter.sweep(now)));
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        for turn in 0..400_u64 {
+                            if admitted(meter.debit(turn % 8, now, pace)) {
+                                passed.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+            });
+            assert_eq!(passed.into_inner(), 8 * 50);
+        }
+    }
+}
