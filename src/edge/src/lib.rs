@@ -1,1 +1,30 @@
-//! Not written yet.
+//! The Pingora side of podgate.
+//!
+//! A connection comes in by [`connection`], its requests go through [`proxy`] (which
+//! asks `filters` whether they may enter, by the [`table`]), to a target chosen by
+//! [`peer`] and [`balance`]; [`record`] says what became of them, for [`metrics`]
+//! and the [`access_log`]. [`server`] puts it together. The edge knows nothing of
+//! the database: updates of the table are handed to it.
+
+pub mod access_log;
+mod admin;
+mod balance;
+pub mod config;
+mod connection;
+mod metrics;
+mod pages;
+mod peer;
+mod proxy;
+mod record;
+mod server;
+mod shared;
+mod table;
+mod tls;
+
+pub use balance::Health;
+pub use metrics::{Metrics, MetricsError};
+pub use peer::TargetPolicy;
+pub use server::{Edge, Handle, StartError};
+pub use shared::Config;
+pub use table::{EntryRef, Snapshot, Table};
+pub use tls::Certificates;

@@ -180,6 +180,12 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The bytes of the file that the key names.
+    pub fn file(&mut self, key: &str) -> Option<Vec<u8>> {
+        let secrets = self.secrets;
+        self.take(key, |value| secrets.file(&parse_value::<String>(&value)?))
+    }
+
     /// The sections of an array of tables, e.g. `[[auth.issuers]]`; read each and
     /// hand it back to [`Section::absorb`].
     pub fn sections(&mut self, key: &str) -> Vec<Section<'a>> {

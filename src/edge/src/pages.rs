@@ -1,0 +1,270 @@
+//! What the edge itself says: refusals and faults, as HTML for people and JSON
+//! (RFC 9457) for programs.
+//!
+//! Nothing here comes from the client or from a cause: the texts are ours.
+
+use bytes::Bytes;
+use filters::Refusal;
+use filters::headers::RequestId;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use smallvec::SmallVec;
+
+const PAGE: &str = include_str!("../assets/error.html");
+
+/// What a client is told when a request was let in but could not be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing listens at the target.
+    NotListening,
+    /// The pod is not up yet.
+    NotReady,
+    /// The target did not answer in time.
+    Timeout,
+    /// The target broke off, or does not speak HTTP.
+    BadAnswer,
+    /// The row points where it must not.
+    Forbidden,
+    /// The request's body broke HTTP.
+    BadBody,
+    /// The request's body came too slowly.
+    BodyTimeout,
+    /// A mistake of ours.
+    Internal,
+}
+
+impl Fault {
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::NotListening | Self::BadAnswer | Self::Forbidden => StatusCode::BAD_GATEWAY,
+            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::NotListening => "not_listening",
+            Self::NotReady => "not_ready",
+            Self::Timeout => "upstream_timeout",
+            Self::BadAnswer => "bad_upstream_answer",
+            Self::Forbidden => "forbidden_target",
+            Self::BadBody => "bad_body",
+            Self::BodyTimeout => "body_timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NotListening => "Nothing is listening on this service's port.",
+            Self::NotReady => "The pod is not ready yet.",
+            Self::Timeout => "The service took too long to answer.",
+            Self::BadAnswer => "The service broke off its answer, or gave one that is not HTTP.",
+            Self::Forbidden => "This service points outside its pod.",
+            Self::BadBody => "The request's body is not well-formed HTTP.",
+            Self::BodyTimeout => "The request's body took too long to arrive.",
+            Self::Internal => "Something went wrong on our side.",
+        }
+    }
+
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::NotListening => {
+                "If it is yours: start it, and see that it listens on 0.0.0.0, not only on localhost."
+            }
+            Self::NotReady => "Wait a moment, then load the page again.",
+            _ => "",
+        }
+    }
+}
+
+/// An answer of ours.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: SmallVec<[(HeaderName, HeaderValue); 6]>,
+    pub(crate) body: Bytes,
+}
+
+/// Whether the client would rather read HTML than JSON.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+}
+
+/// The page of a refusal.
+pub(crate) fn refusal(refusal: Refusal, id: &RequestId, html: bool) -> Page {
+    let hint = match refusal {
+        Refusal::NoRoute => "Check the address, or ask its owner whether the service still exists.",
+        Refusal::NoAccess => "Ask the pod's owner to share it with you.",
+        _ => "",
+    };
+    let mut page = render(refusal.status(), refusal.text(), hint, refusal.label(), id, html);
+    match refusal {
+        Refusal::NoCredential => {
+            page.headers
+                .push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        Refusal::BadCredential => {
+            page.headers.push((
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer error=\"invalid_token\""),
+            ));
+        }
+        Refusal::Limited(_, quota) => page.headers.extend(quota.headers()),
+        _ => {}
+    }
+    page
+}
+
+/// The page of a fault.
+pub(crate) fn fault(fault: Fault, id: &RequestId, html: bool) -> Page {
+    render(fault.status(), fault.text(), fault.hint(), fault.label(), id, html)
+}
+
+/// Whether a person is following a link or opening a page, as far as the browser says.
+pub(crate) fn is_navigation(request: &Parts) -> bool {
+    if request.method != Method::GET {
+        return false;
+    }
+    match request.headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => wants_html(&request.headers),
+    }
+}
+
+/// Sends a browser to where people sign in, with the place to come back to.
+pub(crate) fn sign_in(login: &str, request: &Parts, https: bool) -> Page {
+    let scheme = if https { "https" } else { "http" };
+    let host = request.uri.authority().map(|host| host.as_str().as_bytes());
+    let host = host
+        .or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes))
+        .unwrap_or_default();
+    let mut to = String::with_capacity(login.len() + 64);
+    to.push_str(login);
+    to.push(if login.contains('?') { '&' } else { '?' });
+    to.push_str("return_to=");
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    for part in [scheme.as_bytes(), b"://", host, target.as_bytes()] {
+        percent_encode(&mut to, part);
+    }
+    redirect(StatusCode::FOUND, &to)
+}
+
+/// Sends a client on to the same place over HTTPS, method and body kept.
+pub(crate) fn moved(host: &str, port: u16, request: &Parts) -> Page {
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{port}{target}"))
+}
+
+fn redirect(status: StatusCode, to: &str) -> Page {
+    let mut headers = SmallVec::new();
+    // Both hosts and targets have been through HTTP's own parsers.
+    headers.extend(HeaderValue::try_from(to).ok().map(|to| (LOCATION, to)));
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Page {
+        status,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
+/// Everything but the unreserved characters of RFC 3986, 2.3.
+fn percent_encode(to: &mut String, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            to.push(char::from(*byte));
+        } else {
+            to.push('%');
+            to.push(char::from(HEX[usize::from(byte >> 4)]));
+            to.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+fn render(status: StatusCode, text: &str, hint: &str, code: &str, id: &RequestId, html: bool) -> Page {
+    let title = title(status);
+    let (content_type, body) = if html {
+        let id = id.as_str();
+        let page = PAGE
+            .replace("{{status}}", status.as_str())
+            .replace("{{title}}", title)
+            .replace("{{text}}", text)
+            .replace("{{hint}}", hint)
+            .replace("{{request_id}}", id);
+        ("text/html; charset=utf-8", page)
+    } else {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "status": status.as_u16(),
+            "title": title,
+            "detail": text,
+            "code": code,
+            "request_id": id.as_str(),
+        });
+        ("application/problem+json", body.to_string())
+    };
+    let mut headers = SmallVec::new();
+    headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Page {
+        status,
+        headers,
+        body: body.into(),
+    }
+}
+
+/// What a person calls it.
+const fn title(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "Bad request",
+        401 => "Sign in first",
+        403 => "No access",
+        404 => "No such service",
+        408 => "Too slow",
+        429 => "Slow down",
+        431 => "Request too large",
+        502 => "The service does not answer",
+        503 => "The pod is not running",
+        504 => "The service is too slow",
+        _ => "Something went wrong",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_hold_every_value_and_no_placeholder() {
+        let id = RequestId::random();
+        for html in [true, false] {
+            let page = refusal(Refusal::NoRoute, &id, html);
+            let body = String::from_utf8(page.body.to_vec()).expect("text");
+            assert!(body.contains("404") && body.contains(id.as_str()) && body.contains("There is no service"));
+            assert!(!body.contains("{{"), "{body}");
+        }
+        assert!(PAGE.len() < 4096);
+    }
+
+    #[test]
+    fn html_is_for_those_who_ask_for_it() {
+        let check = |accept: Option<&'static str>, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.extend(accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
+            assert_eq!(wants_html(&headers), expected, "{accept:?}");
+        };
+        check(Some("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"), true);
+        check(Some("application/json"), false);
+        check(Some("*/*"), false);
+        check(None, false);
+    }
+}

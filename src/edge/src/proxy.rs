@@ -1,0 +1,533 @@
+//! The `ProxyHttp` adapter: the only code that touches Pingora's `Session`. It asks
+//! the gate, chooses peers, applies the header edits, and reports what happened;
+//! every decision is made elsewhere, on plain types.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use filters::client::{self, Client};
+use filters::headers::{self, Edits, RequestId};
+use filters::{Admitted, Denied, Now, Quota, Refusal};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, Version};
+use model::{UnixMillis, UserId};
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use smallvec::SmallVec;
+
+use crate::connection::Gauged;
+use crate::pages::{self, Fault, Page};
+use crate::peer::{self, Carriage, Choice, NoPeer};
+use crate::record::{Outcome, Record};
+use crate::shared::{Settings, Shared};
+use crate::table::EntryRef;
+
+/// A request body that is still coming when its request was refused is thrown away
+/// for so long; then the connection is closed.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Serves requests, or sends them on to HTTPS.
+pub(crate) struct Proxy {
+    pub(crate) shared: Arc<Shared>,
+    /// The port of the HTTPS listener to redirect to; `None` to serve.
+    pub(crate) redirect: Option<u16>,
+}
+
+/// A request, as far as it has come.
+pub(crate) enum Stage {
+    /// Nothing is decided.
+    Fresh,
+    /// It was answered by the edge itself.
+    Answered {
+        outcome: Outcome,
+        entry: Option<EntryRef>,
+        user: Option<UserId>,
+    },
+    /// It goes to its pod.
+    Admitted(Box<Passage>),
+}
+
+/// An admitted request on its way.
+pub(crate) struct Passage {
+    admitted: Admitted<EntryRef>,
+    settings: Arc<Settings>,
+    carriage: Carriage,
+    choice: Option<Choice>,
+    tried: SmallVec<[SocketAddr; 2]>,
+    connecting: Instant,
+    fault: Option<Fault>,
+    websocket: Option<Gauged>,
+}
+
+/// Pingora's context of a request.
+pub(crate) struct Context {
+    started: Instant,
+    time: UnixMillis,
+    id: RequestId,
+    client: Client,
+    stage: Stage,
+}
+
+impl Proxy {
+    /// Answers with a page of ours.
+    async fn answer(&self, session: &mut Session, id: &RequestId, page: Page) -> Result<()> {
+        let mut response = ResponseHeader::build(page.status, Some(page.headers.len() + 3))?;
+        for (name, value) in page.headers {
+            response.append_header(name, value)?;
+        }
+        response.insert_header(headers::X_REQUEST_ID, id.header())?;
+        response.insert_header(CONTENT_LENGTH, page.body.len())?;
+        session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN));
+        let bodiless = session.req_header().method == Method::HEAD || page.body.is_empty();
+        session.write_response_header(Box::new(response), bodiless).await?;
+        if !bodiless {
+            session.write_response_body(Some(page.body), true).await?;
+        }
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        settings: &Settings,
+        denied: Denied<EntryRef>,
+    ) -> Result<bool> {
+        let Denied {
+            refusal,
+            entry,
+            caller,
+            fault,
+        } = denied;
+        if let Some(fault) = fault {
+            tracing::debug!(
+                request.id = ctx.id.as_str(),
+                fault = fault.as_str(),
+                "credential refused"
+            );
+        }
+        if let Refusal::Limited(scope, _) = refusal {
+            self.shared.metrics.limited(scope);
+        }
+        ctx.stage = Stage::Answered {
+            outcome: Outcome::Refused(refusal.label()),
+            entry,
+            user: caller.map(|caller| caller.user.id),
+        };
+        if refusal.closes() {
+            session.set_keepalive(None);
+        }
+        let request = session.req_header();
+        let html = pages::wants_html(&request.headers);
+        let page = match settings.config.auth.login_url() {
+            Some(login) if refusal.status() == http::StatusCode::UNAUTHORIZED && pages::is_navigation(request) => {
+                pages::sign_in(login, request, ctx.client.https)
+            }
+            _ => pages::refusal(refusal, &ctx.id, html),
+        };
+        self.answer(session, &ctx.id, page).await?;
+        Ok(true)
+    }
+
+    /// Sends a request on to the same place over HTTPS.
+    async fn redirect(&self, session: &mut Session, ctx: &mut Context, settings: &Settings, port: u16) -> Result<bool> {
+        let request = session.req_header();
+        // Only for hosts of ours: the edge sends nobody anywhere else.
+        let host = settings
+            .gate
+            .hosts
+            .label(request)
+            .and_then(|_| filters::route::host(request));
+        let page = match host {
+            Ok(host) => pages::moved(&host, port, request),
+            Err(refusal) => {
+                return self
+                    .refuse(
+                        session,
+                        ctx,
+                        settings,
+                        Denied {
+                            refusal,
+                            entry: None,
+                            caller: None,
+                            fault: None,
+                        },
+                    )
+                    .await;
+            }
+        };
+        ctx.stage = Stage::Answered {
+            outcome: Outcome::Redirected,
+            entry: None,
+            user: None,
+        };
+        self.answer(session, &ctx.id, page).await?;
+        Ok(true)
+    }
+
+    fn record(&self, session: &Session, ctx: &mut Context) -> Record {
+        let request = session.req_header();
+        let (outcome, entry, user, target, tries, fault) = match &mut ctx.stage {
+            Stage::Fresh => (Outcome::Refused("internal"), None, None, None, 0, Some(Fault::Internal)),
+            Stage::Answered { outcome, entry, user } => (*outcome, entry.take(), *user, None, 0, None),
+            Stage::Admitted(passage) => (
+                Outcome::Admitted(passage.admitted.access()),
+                Some(passage.admitted.entry().clone()),
+                passage.admitted.caller().map(|caller| caller.user.id),
+                passage
+                    .choice
+                    .as_ref()
+                    .map(|choice| choice.addr)
+                    .or(passage.tried.last().copied()),
+                passage.tried.len() + usize::from(passage.choice.is_some()),
+                passage.fault,
+            ),
+        };
+        let logged = self.shared.log.is_on();
+        let text = |text: &str| logged.then(|| Box::<str>::from(text));
+        Record {
+            time: ctx.time,
+            id: ctx.id.clone(),
+            client: ctx.client.address,
+            method: request.method.clone(),
+            host: filters::route::host(request).ok().and_then(|host| text(&host)),
+            path: text(request.uri.path()).unwrap_or_default(),
+            version: request.version,
+            status: session
+                .response_written()
+                .map_or(0, |response| response.status.as_u16()),
+            received: session.body_bytes_read() as u64,
+            sent: session.body_bytes_sent() as u64,
+            duration: ctx.started.elapsed(),
+            outcome,
+            entry,
+            user,
+            target,
+            tries: u8::try_from(tries).unwrap_or(u8::MAX),
+            fault: fault.map(Fault::label),
+            agent: request
+                .headers
+                .get(http::header::USER_AGENT)
+                .and_then(|agent| agent.to_str().ok())
+                .and_then(text),
+        }
+    }
+}
+
+/// How a request is carried to its pod.
+fn carriage(session: &Session) -> Carriage {
+    let request = session.req_header();
+    if session.is_upgrade_req() {
+        Carriage::Upgrade
+    } else if request.version == Version::HTTP_2
+        && request
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    {
+        Carriage::Http2
+    } else {
+        Carriage::Http1
+    }
+}
+
+/// What to tell the client about an error on an admitted request; `None` when the
+/// client is gone.
+fn fault_of(error: &Error) -> Option<Fault> {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout,
+        WriteError, WriteTimedout,
+    };
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadError | WriteError | ConnectionClosed | WriteTimedout) => None,
+        (ErrorSource::Downstream, ReadTimedout) => Some(Fault::BodyTimeout),
+        (ErrorSource::Downstream, _) => Some(Fault::BadBody),
+        (_, ConnectRefused | ConnectNoRoute | ConnectError) => Some(Fault::NotListening),
+        (_, ConnectTimedout | ReadTimedout | WriteTimedout) => Some(Fault::Timeout),
+        (ErrorSource::Upstream, _) => Some(Fault::BadAnswer),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Fault::Internal),
+    }
+}
+
+fn internal(what: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, what)
+}
+
+fn apply_to_request(edits: Edits, request: &mut RequestHeader) -> Result<()> {
+    for name in &edits.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in edits.set {
+        request.insert_header(name, value)?;
+    }
+    for (name, value) in edits.append {
+        request.append_header(name, value)?;
+    }
+    Ok(())
+}
+
+fn apply_to_response(edits: Edits, response: &mut ResponseHeader) -> Result<()> {
+    for name in &edits.remove {
+        response.remove_header(name);
+    }
+    for (name, value) in edits.set {
+        response.insert_header(name, value)?;
+    }
+    for (name, value) in edits.append {
+        response.append_header(name, value)?;
+    }
+    Ok(())
+}
+
+fn add_quota(quota: Quota, response: &mut ResponseHeader) -> Result<()> {
+    for (name, value) in quota.headers() {
+        response.insert_header(name, value)?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Context {
+            started: Instant::now(),
+            time: SystemTime::now().into(),
+            id: RequestId::random(),
+            client: Client {
+                address: unknown,
+                peer: unknown,
+                https: false,
+                trusted: false,
+            },
+            stage: Stage::Fresh,
+        }
+    }
+
+    // No modules: the default ones would compress, and a pod decides that itself.
+    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let settings = Arc::clone(&*self.shared.settings());
+        if self.shared.connections.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
+        let peer = session
+            .client_addr()
+            .and_then(|addr| addr.as_inet())
+            .map(SocketAddr::ip);
+        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let request: &RequestHeader = session.req_header();
+        if let Some(peer) = peer {
+            ctx.client = client::resolve(peer, tls, &request.headers, &settings.options.trusted_proxies);
+        }
+        if ctx.client.trusted {
+            ctx.id = RequestId::of(&request.headers, &ctx.client);
+        }
+        if let Some(port) = self.redirect {
+            return self.redirect(session, ctx, &settings, port).await;
+        }
+
+        let now = Now {
+            instant: ctx.started,
+            unix: ctx.time,
+        };
+        let snapshot = self.shared.table.snapshot();
+        let admitted = settings.gate.admit(&snapshot, request, ctx.client.address, now);
+        drop(snapshot);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(denied) => return self.refuse(session, ctx, &settings, denied).await,
+        };
+        let carriage = carriage(session);
+        let timeouts = &settings.options.timeouts;
+        if carriage == Carriage::Upgrade {
+            session.set_read_timeout(None);
+            session.set_write_timeout(None);
+        } else {
+            session.set_read_timeout(timeouts.read);
+            session.set_write_timeout(timeouts.write);
+        }
+        ctx.stage = Stage::Admitted(Box::new(Passage {
+            admitted,
+            settings,
+            carriage,
+            choice: None,
+            tried: SmallVec::new(),
+            connecting: ctx.started,
+            fault: None,
+            websocket: None,
+        }));
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let Stage::Admitted(passage) = &mut ctx.stage else {
+            return Err(internal("a request without admission reached the choice of a peer"));
+        };
+        let settings = &passage.settings;
+        match peer::choose(&passage.admitted.entry().0, &settings.options.targets, &passage.tried) {
+            Ok(choice) => {
+                let peer = settings.peers.peer(choice.addr, passage.carriage);
+                passage.choice = Some(choice);
+                passage.connecting = Instant::now();
+                Ok(Box::new(peer))
+            }
+            Err(reason) => {
+                let fault = match reason {
+                    NoPeer::NoAddress => Fault::NotReady,
+                    // The fault of the last target tried stands.
+                    NoPeer::Exhausted => passage.fault.unwrap_or(Fault::NotListening),
+                    NoPeer::Forbidden => Fault::Forbidden,
+                };
+                passage.fault = Some(fault);
+                Err(Error::explain(
+                    ErrorType::HTTPStatus(fault.status().as_u16()),
+                    reason.to_string(),
+                ))
+            }
+        }
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, mut e: Box<Error>) -> Box<Error> {
+        if let Stage::Admitted(passage) = &mut ctx.stage {
+            passage.fault = fault_of(&e);
+            if let Some(choice) = passage.choice.take() {
+                choice.failed();
+                passage.tried.push(choice.addr);
+            }
+            // Nothing has been sent, so any request may go to another target.
+            let others = passage.admitted.entry().0.balancer.is_some();
+            e.set_retry(others && passage.tried.len() < passage.settings.options.tries);
+        }
+        e
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if let Stage::Admitted(passage) = &mut ctx.stage {
+            passage.fault = None;
+            if !reused {
+                self.shared.metrics.connected(passage.connecting.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Stage::Admitted(passage) = &ctx.stage else {
+            return Err(internal("a request without admission reached its headers"));
+        };
+        let auth = &passage.settings.gate.auth;
+        let edits = headers::to_pod(auth, session.req_header(), &passage.admitted, &ctx.client, &ctx.id);
+        apply_to_request(edits, upstream)
+    }
+
+    async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+        let Stage::Admitted(passage) = &mut ctx.stage else {
+            return Ok(());
+        };
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            passage.websocket = Some(Gauged::new(&self.shared.metrics.websockets));
+        } else if response.status.is_informational() {
+            return Ok(());
+        }
+        apply_to_response(
+            headers::from_pod(&passage.settings.gate.hosts, &response.headers, &ctx.id),
+            response,
+        )?;
+        add_quota(passage.admitted.quota(), response)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut e: Box<Error>,
+        ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        if let Stage::Admitted(passage) = &mut ctx.stage {
+            passage.fault = fault_of(&e);
+        }
+        // A pooled connection that the pod closed while it was idle is no sign that the
+        // request was seen; one that may safely be sent again is, once more.
+        if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
+            e.set_retry(false);
+        } else {
+            e.retry.decide_reuse(client_reused);
+        }
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
+        let fault = match &mut ctx.stage {
+            // `upstream_peer` has said what it is.
+            Stage::Admitted(passage) if matches!(e.etype(), ErrorType::HTTPStatus(_)) => passage.fault,
+            Stage::Admitted(passage) => {
+                passage.fault = fault_of(e);
+                passage.fault
+            }
+            Stage::Fresh | Stage::Answered { .. } => fault_of(e),
+        };
+        let Some(fault) = fault else {
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
+        };
+        tracing::debug!(request.id = ctx.id.as_str(), fault = fault.label(), error = %e, "request failed");
+        let begun = session
+            .response_written()
+            .is_some_and(|response| !response.status.is_informational());
+        if !begun {
+            let html = pages::wants_html(&session.req_header().headers);
+            session.set_keepalive(None);
+            if let Err(error) = self.answer(session, &ctx.id, pages::fault(fault, &ctx.id, html)).await {
+                tracing::debug!(request.id = ctx.id.as_str(), %error, "tell the client about a fault");
+            }
+        }
+        FailToProxy {
+            error_code: fault.status().as_u16(),
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+        let record = self.record(session, ctx);
+        self.shared.finish(record);
+        // Gives back the target's place and the WebSocket's count now, not when the
+        // connection's next request comes.
+        ctx.stage = Stage::Fresh;
+    }
+
+    // Both are told by `fail_to_proxy` and the access log, without the flood that a
+    // pod that is down would make of them.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}

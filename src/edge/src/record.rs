@@ -1,0 +1,57 @@
+//! What is known about one request when it is over: the single source of the
+//! metrics and the access log, plain and complete, whichever loop served it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use filters::headers::RequestId;
+use model::{Access, UnixMillis};
+
+use crate::table::EntryRef;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was let in.
+    Admitted(Access),
+    /// It was turned away; the label of the refusal.
+    Refused(&'static str),
+    /// It was sent on to HTTPS.
+    Redirected,
+}
+
+impl Outcome {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted(access) => access.as_str(),
+            Self::Refused(label) => label,
+            Self::Redirected => "redirected",
+        }
+    }
+}
+
+/// One request, over.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) time: UnixMillis,
+    pub(crate) id: RequestId,
+    pub(crate) client: IpAddr,
+    pub(crate) method: http::Method,
+    pub(crate) host: Option<Box<str>>,
+    /// The request target without its query, which may hold secrets.
+    pub(crate) path: Box<str>,
+    pub(crate) version: http::Version,
+    /// 0 when nothing was answered.
+    pub(crate) status: u16,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) duration: Duration,
+    pub(crate) outcome: Outcome,
+    pub(crate) entry: Option<EntryRef>,
+    pub(crate) user: Option<model::UserId>,
+    pub(crate) target: Option<std::net::SocketAddr>,
+    pub(crate) tries: u8,
+    /// What went wrong on the way, from a closed set.
+    pub(crate) fault: Option<&'static str>,
+    pub(crate) agent: Option<Box<str>>,
+}

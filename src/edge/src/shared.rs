@@ -1,0 +1,195 @@
+//! What every connection and request of the process shares: the settings in force,
+//! the table, counters and logs.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, Guard};
+use filters::headers::RequestId;
+use filters::limit::{Meters, Policies};
+use filters::{Auth, Gate, Hosts, Limits, Refusal};
+use model::{IssuerKey, UnixMillis, Update};
+
+use crate::access_log::AccessLog;
+use crate::config::Options;
+use crate::connection::Connections;
+use crate::metrics::Metrics;
+use crate::pages;
+use crate::peer::PeerTemplates;
+use crate::record::{Outcome, Record};
+use crate::table::Table;
+use crate::tls::Resolver;
+
+/// A config as far as a reload may change it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The edge's own options.
+    pub options: Options,
+    /// `[auth]`.
+    pub auth: Arc<filters::auth::Config>,
+    /// `[limits]`.
+    pub limits: Policies,
+}
+
+/// A config made ready to serve by, swapped whole.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) gate: Gate,
+    pub(crate) peers: PeerTemplates,
+    pub(crate) config: Config,
+}
+
+impl Settings {
+    fn new(config: Config, auth: Auth, meters: &Arc<Meters>) -> Self {
+        let options = config.options.clone();
+        Self {
+            gate: Gate {
+                hosts: Hosts::new(&options.domain),
+                shape: options.bounds,
+                auth,
+                limits: Limits::new(config.limits.clone(), Arc::clone(meters)),
+            },
+            peers: PeerTemplates::new(&options.timeouts),
+            options,
+            config,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    settings: ArcSwap<Settings>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: AccessLog,
+    pub(crate) connections: Connections,
+    pub(crate) resolver: Arc<Resolver>,
+    meters: Arc<Meters>,
+    /// podgate's own issuer keys, as the feed last told; the lock also keeps a
+    /// reload and a change of keys from undoing each other.
+    keys: Mutex<Vec<IssuerKey>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, table: Arc<Table>, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let meters = Arc::new(Meters::default());
+        let auth = Auth::new(Arc::clone(&config.auth), &[]);
+        let shared = Self {
+            settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters)),
+            table,
+            log: AccessLog::new(Arc::clone(&metrics)),
+            metrics,
+            connections: Connections::default(),
+            resolver: Arc::default(),
+            meters,
+            keys: Mutex::default(),
+        };
+        let settings = shared.settings();
+        shared.log.configure(settings.options.access_log.as_ref())?;
+        shared.serve_certificates(&settings.options);
+        drop(settings);
+        Ok(shared)
+    }
+
+    /// The settings in force, for a moment; not to be held over an `.await` that may
+    /// be long.
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Puts a new config in force. On error nothing has changed.
+    pub(crate) fn reload(&self, config: Config) -> io::Result<()> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        // The only step that can fail comes first.
+        if !self.log.is(config.options.access_log.as_ref()) || config.options.access_log.is_some() {
+            self.log.configure(config.options.access_log.as_ref())?;
+        }
+        self.serve_certificates(&config.options);
+        self.put(config, &keys);
+        Ok(())
+    }
+
+    fn put(&self, config: Config, keys: &[IssuerKey]) {
+        let auth = self.settings.load().gate.auth.renew(Arc::clone(&config.auth), keys);
+        self.settings.store(Arc::new(Settings::new(config, auth, &self.meters)));
+    }
+
+    fn serve_certificates(&self, options: &Options) {
+        self.resolver.swap(Arc::clone(&options.certificates));
+        self.metrics.certificates(options.certificates.expiries());
+    }
+
+    /// Applies a piece of the change feed.
+    pub(crate) fn apply(&self, update: Update) {
+        if let Some(new) = self.table.apply(update) {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            if *keys != new {
+                *keys = new;
+                let config = self.settings.load().config.clone();
+                self.put(config, &keys);
+            }
+        }
+    }
+
+    /// Forgets limits' keys that have been idle long enough to mean nothing.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.meters.sweep(now);
+    }
+
+    /// Counts and logs a request that is over.
+    pub(crate) fn finish(&self, record: Record) {
+        self.metrics.observe(&record);
+        if self.log.is_on() {
+            self.log.log(record);
+        }
+    }
+
+    /// The answer, bytes and all, to a request whose head could not be taken in; it
+    /// is counted and logged here, since nothing further sees it.
+    pub(crate) fn refuse_unread(&self, refusal: Refusal, peer: Option<IpAddr>) -> Vec<u8> {
+        let id = RequestId::random();
+        let page = pages::refusal(refusal, &id, false);
+        let mut answer = Vec::with_capacity(512);
+        answer.extend_from_slice(b"HTTP/1.1 ");
+        answer.extend_from_slice(page.status.as_str().as_bytes());
+        answer.push(b' ');
+        answer.extend_from_slice(page.status.canonical_reason().unwrap_or_default().as_bytes());
+        answer.extend_from_slice(b"\r\n");
+        for (name, value) in &page.headers {
+            answer.extend_from_slice(name.as_str().as_bytes());
+            answer.extend_from_slice(b": ");
+            answer.extend_from_slice(value.as_bytes());
+            answer.extend_from_slice(b"\r\n");
+        }
+        let rest = format!(
+            "x-request-id: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            id.as_str(),
+            page.body.len()
+        );
+        answer.extend_from_slice(rest.as_bytes());
+        answer.extend_from_slice(&page.body);
+        self.finish(Record {
+            time: UnixMillis::from(SystemTime::now()),
+            id,
+            client: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            method: http::Method::default(),
+            host: None,
+            path: "".into(),
+            version: http::Version::HTTP_11,
+            status: page.status.as_u16(),
+            received: 0,
+            sent: page.body.len() as u64,
+            duration: Duration::ZERO,
+            outcome: Outcome::Refused(refusal.label()),
+            entry: None,
+            user: None,
+            target: None,
+            tries: 0,
+            fault: None,
+            agent: None,
+        });
+        answer
+    }
+}

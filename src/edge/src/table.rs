@@ -1,0 +1,197 @@
+//! The route table: what is known of the store, arranged for one look-up a request.
+//!
+//! One writer applies the change feed; readers take what they need from lock-free
+//! maps and never wait. A reader sees a route whole: the entry it gets holds the
+//! pod, its owner, team and shares as of one revision. A change replaces the
+//! entries it touches, never the table. Only a snapshot after a lost feed builds
+//! the maps anew beside the old ones, which serve until it is complete.
+
+mod assemble;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, Guard};
+use model::{HostLabel, IssuerKey, Name, Revision, Route, Update, User, UserId};
+
+use crate::balance::Balancer;
+use crate::metrics::RouteMeters;
+use assemble::Assembler;
+
+pub(crate) type Map<K, V> = papaya::HashMap<K, V, foldhash::quality::RandomState>;
+
+/// A route with what the edge keeps beside it.
+pub(crate) struct Entry {
+    route: Route,
+    /// For services with several targets.
+    pub(crate) balancer: Option<Arc<Balancer>>,
+    /// Made when the first request is counted; most routes of a large table idle.
+    pub(crate) meters: OnceLock<Arc<RouteMeters>>,
+}
+
+impl AsRef<Route> for Entry {
+    fn as_ref(&self) -> &Route {
+        &self.route
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.route.fmt(f)
+    }
+}
+
+/// An entry as a request holds it.
+#[derive(Debug, Clone)]
+pub struct EntryRef(pub(crate) Arc<Entry>);
+
+impl AsRef<Route> for EntryRef {
+    fn as_ref(&self) -> &Route {
+        &self.0.route
+    }
+}
+
+/// The maps that readers use.
+#[derive(Default)]
+pub(crate) struct Maps {
+    pub(crate) routes: Map<HostLabel, Arc<Entry>>,
+    pub(crate) users: Map<UserId, Arc<User>>,
+    pub(crate) names: Map<Name, Arc<User>>,
+}
+
+/// The maps as of the start of a request; hold it for that request only.
+pub struct Snapshot(Guard<Arc<Maps>>);
+
+impl filters::Table for Snapshot {
+    type Entry = EntryRef;
+
+    fn route(&self, label: &str) -> Option<EntryRef> {
+        self.0.routes.pin().get(label).map(|entry| EntryRef(Arc::clone(entry)))
+    }
+
+    fn user(&self, id: UserId) -> Option<Arc<User>> {
+        self.0.users.pin().get(&id).cloned()
+    }
+
+    fn user_named(&self, name: &str) -> Option<Arc<User>> {
+        self.0.names.pin().get(name).cloned()
+    }
+}
+
+struct Writer {
+    current: Assembler,
+    /// The maps of a snapshot that is still coming in.
+    staging: Option<(Assembler, Arc<Maps>)>,
+}
+
+/// The route table.
+pub struct Table {
+    live: ArcSwap<Maps>,
+    writer: Mutex<Writer>,
+    revision: AtomicU64,
+    balancers: crate::balance::Registry,
+    /// When the feed was last known to be in touch with the store.
+    contact: ArcSwap<Option<Instant>>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Table {
+    /// An empty table; it is ready once a whole snapshot has been applied.
+    pub fn new() -> Self {
+        Self {
+            live: ArcSwap::default(),
+            writer: Mutex::new(Writer {
+                current: Assembler::default(),
+                staging: None,
+            }),
+            revision: AtomicU64::new(0),
+            balancers: crate::balance::Registry::default(),
+            contact: ArcSwap::default(),
+        }
+    }
+
+    /// The table as it is now, for one request.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.live.load())
+    }
+
+    /// Applies a piece of the feed. Returns the issuer keys when they changed.
+    ///
+    /// Pieces of a snapshot gather beside the live table and replace it whole when
+    /// the last one (with a revision) comes; any other update is live on return.
+    pub fn apply(&self, update: Update) -> Option<Vec<IssuerKey>> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load_full();
+        if update.reset {
+            writer.staging = Some((Assembler::default(), Arc::default()));
+        }
+        let keys = match writer.staging.take() {
+            None => {
+                let keys_changed = writer.current.apply(update.changes, &live, &live, &self.balancers);
+                keys_changed.then(|| writer.current.issuer_keys())
+            }
+            Some((mut assembler, maps)) => {
+                assembler.apply(update.changes, &maps, &live, &self.balancers);
+                if update.revision.is_some() {
+                    self.live.store(maps);
+                    writer.current = assembler;
+                    Some(writer.current.issuer_keys())
+                } else {
+                    writer.staging = Some((assembler, maps));
+                    None
+                }
+            }
+        };
+        if let Some(Revision(revision)) = update.revision {
+            self.revision.store(revision, Ordering::Release);
+            self.in_touch(Instant::now());
+        }
+        keys
+    }
+
+    /// Notes that the feed has just heard from the store, news or not.
+    pub fn in_touch(&self, now: Instant) {
+        self.contact.store(Arc::new(Some(now)));
+    }
+
+    /// How long the store has been out of touch; `None` before the first snapshot.
+    pub fn staleness(&self, now: Instant) -> Option<std::time::Duration> {
+        (**self.contact.load()).map(|at| now.saturating_duration_since(at))
+    }
+
+    /// How far the table has followed the store.
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    /// The number of routes.
+    pub fn len(&self) -> usize {
+        self.live.load().routes.len()
+    }
+
+    /// Whether there is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `f` with every entry, in no order; for metrics.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&Entry)) {
+        for (_, entry) in &self.live.load().routes.pin() {
+            f(entry);
+        }
+    }
+
+    pub(crate) fn balancers(&self) -> &crate::balance::Registry {
+        &self.balancers
+    }
+}
+
+#[cfg(test)]
+mod tests;

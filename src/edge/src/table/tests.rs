@@ -1,0 +1,308 @@
+use model::{
+    Change, Entity, HostLabel, Key, Member, MemberStatus, Name, Pod, PodId, PodState, Revision, Route, Service,
+    ServiceId, Share, Team, TeamId, UnixMillis, Update, User, UserId, Visibility,
+};
+
+use super::*;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a good name")
+}
+
+fn host(text: &str) -> HostLabel {
+    text.parse().expect("a good label")
+}
+
+struct World {
+    john: User,
+    mary: User,
+    team: Team,
+    pod: Pod,
+    service: Service,
+}
+
+impl World {
+    fn new() -> Self {
+        let john = User {
+            id: UserId::new(),
+            name: name("john"),
+        };
+        let team = Team {
+            id: TeamId::new(),
+            name: name("crew"),
+        };
+        let pod = Pod {
+            id: PodId::new(),
+            owner: john.id,
+            name: name("myproject"),
+            team: Some(team.id),
+            node: None,
+            address: None,
+            state: PodState::Ready,
+        };
+        let service = Service {
+            id: ServiceId::new(),
+            pod: pod.id,
+            name: name("app"),
+            host: host("app-myproject-john"),
+            port: 3000,
+            visibility: Visibility::Private,
+            targets: vec![],
+        };
+        Self {
+            mary: User {
+                id: UserId::new(),
+                name: name("mary"),
+            },
+            john,
+            team,
+            pod,
+            service,
+        }
+    }
+
+    fn member(&self, status: MemberStatus) -> Entity {
+        Entity::Member(Member {
+            team: self.team.id,
+            user: self.mary.id,
+            status,
+        })
+    }
+
+    fn rows(&self) -> Vec<Entity> {
+        vec![
+            Entity::User(self.john.clone()),
+            Entity::User(self.mary.clone()),
+            Entity::Team(self.team.clone()),
+            self.member(MemberStatus::Active),
+            Entity::Pod(self.pod.clone()),
+            Entity::Service(self.service.clone()),
+            Entity::Share(Share {
+                pod: self.pod.id,
+                user: self.mary.id,
+                services: vec![],
+                expires_at: UnixMillis(9),
+            }),
+        ]
+    }
+}
+
+fn put(entities: impl IntoIterator<Item = Entity>) -> Update {
+    let changes = entities.into_iter().map(Change::Put).collect();
+    Update {
+        reset: false,
+        changes,
+        revision: Some(Revision(1)),
+    }
+}
+
+fn remove(keys: impl IntoIterator<Item = Key>) -> Update {
+    let changes = keys.into_iter().map(Change::Remove).collect();
+    Update {
+        reset: false,
+        changes,
+        revision: Some(Revision(1)),
+    }
+}
+
+fn route(table: &Table, label: &str) -> Option<Route> {
+    let entry = filters::Table::route(&table.snapshot(), label)?;
+    Some(entry.as_ref().clone())
+}
+
+fn whole(table: &Table, world: &World) -> bool {
+    route(table, "app-myproject-john").is_some_and(|route| {
+        let pod = &route.pod;
+        pod.owner.name == world.john.name
+            && pod.team.as_ref().is_some_and(|team| *team.active == [world.mary.id])
+            && pod.shares.len() == 1
+    })
+}
+
+#[test]
+fn rows_may_come_in_any_order_and_route_nothing_until_whole() {
+    let world = World::new();
+    let rows = world.rows();
+    for start in 0..rows.len() {
+        for backwards in [false, true] {
+            let mut order: Vec<Entity> = rows.iter().cycle().skip(start).take(rows.len()).cloned().collect();
+            if backwards {
+                order.reverse();
+            }
+            let table = Table::new();
+            let mut owner_known = false;
+            for row in order {
+                owner_known |= matches!(&row, Entity::User(user) if user.id == world.john.id);
+                table.apply(put([row]));
+                assert!(owner_known || table.is_empty(), "no owner, no route");
+            }
+            assert!(whole(&table, &world), "from {start}, backwards: {backwards}");
+            assert!(table.live.load().users.len() == 2 && table.live.load().names.len() == 2);
+        }
+    }
+}
+
+#[test]
+fn every_change_shows() {
+    let mut world = World::new();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let now = || route(&table, "app-myproject-john");
+
+    table.apply(put([world.member(MemberStatus::Suspended)]));
+    assert!(
+        now()
+            .expect("there")
+            .pod
+            .team
+            .as_ref()
+            .expect("a team")
+            .active
+            .is_empty()
+    );
+    table.apply(put([world.member(MemberStatus::Active)]));
+    assert!(whole(&table, &world));
+    table.apply(remove([Key::Member(world.team.id, world.mary.id)]));
+    assert!(
+        now()
+            .expect("there")
+            .pod
+            .team
+            .as_ref()
+            .expect("a team")
+            .active
+            .is_empty()
+    );
+
+    table.apply(remove([Key::Share(world.pod.id, world.mary.id)]));
+    assert!(now().expect("there").pod.shares.is_empty());
+
+    world.service.visibility = Visibility::Public;
+    table.apply(put([Entity::Service(world.service.clone())]));
+    assert_eq!(now().expect("there").visibility, Visibility::Public);
+
+    world.pod.state = PodState::Stopped;
+    world.pod.owner = world.mary.id;
+    world.pod.team = None;
+    table.apply(put([Entity::Pod(world.pod.clone())]));
+    let pod = now().expect("there").pod;
+    assert!(pod.state == PodState::Stopped && pod.owner.name == world.mary.name && pod.team.is_none());
+    table.apply(remove([Key::User(world.john.id)]));
+    assert!(now().is_some(), "john no longer owns it");
+
+    world.mary.name = name("maria");
+    table.apply(put([Entity::User(world.mary.clone())]));
+    assert_eq!(now().expect("there").pod.owner.name, world.mary.name);
+    let snapshot = table.snapshot();
+    assert!(filters::Table::user_named(&snapshot, "mary").is_none());
+    assert!(filters::Table::user_named(&snapshot, "maria").is_some());
+
+    table.apply(remove([Key::User(world.mary.id)]));
+    assert!(now().is_none(), "a pod whose owner is gone is routed to by nobody");
+    assert!(filters::Table::user(&table.snapshot(), world.mary.id).is_none());
+}
+
+#[test]
+fn removals_leave_nothing_behind() {
+    let world = World::new();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let keys = || {
+        vec![
+            Key::Service(world.service.host.clone()),
+            Key::Share(world.pod.id, world.mary.id),
+            Key::Member(world.team.id, world.mary.id),
+            Key::Pod(world.pod.id),
+            Key::Team(world.team.id),
+            Key::User(world.john.id),
+            Key::User(world.mary.id),
+        ]
+    };
+    table.apply(remove(keys()));
+    assert!(table.is_empty());
+    table.apply(put(world.rows()));
+    assert!(whole(&table, &world), "and all of it may come again");
+    table.apply(remove(keys().into_iter().rev()));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_label_can_move_to_another_pod() {
+    let world = World::new();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let other = Pod {
+        id: PodId::new(),
+        name: name("other"),
+        ..world.pod.clone()
+    };
+    let moved = Service {
+        id: ServiceId::new(),
+        pod: other.id,
+        ..world.service.clone()
+    };
+    // The put of the new may come without, before, or after the removal of the old pod.
+    table.apply(put([Entity::Pod(other.clone()), Entity::Service(moved)]));
+    assert_eq!(route(&table, "app-myproject-john").expect("there").pod.id, other.id);
+    table.apply(remove([Key::Pod(world.pod.id)]));
+    assert_eq!(
+        route(&table, "app-myproject-john").expect("still there").pod.id,
+        other.id
+    );
+}
+
+#[test]
+fn a_new_snapshot_replaces_the_table_only_when_complete() {
+    let world = World::new();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let mut others = World::new();
+    others.service.host = host("api-myproject-john");
+    let rows: Vec<Change> = others.rows().into_iter().map(Change::Put).collect();
+    table.apply(Update {
+        reset: true,
+        changes: rows[..3].to_vec(),
+        revision: None,
+    });
+    table.apply(Update {
+        reset: false,
+        changes: rows[3..].to_vec(),
+        revision: None,
+    });
+    assert!(whole(&table, &world), "the old one serves");
+    table.apply(Update {
+        reset: false,
+        changes: vec![],
+        revision: Some(Revision(7)),
+    });
+    assert!(route(&table, "app-myproject-john").is_none());
+    assert!(route(&table, "api-myproject-john").is_some());
+    assert_eq!(table.revision(), Revision(7));
+    assert_eq!(table.live.load().users.len(), 2);
+}
+
+#[test]
+fn balancers_and_counters_stay_with_their_service() {
+    let mut world = World::new();
+    world.service.targets = vec![
+        "127.0.0.1:1".parse().expect("good"),
+        "127.0.0.1:2".parse().expect("good"),
+    ];
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let entry = || {
+        filters::Table::route(&table.snapshot(), "app-myproject-john")
+            .expect("there")
+            .0
+    };
+    let before = entry().balancer.clone().expect("two targets");
+    world.service.visibility = Visibility::Public;
+    table.apply(put([Entity::Service(world.service.clone())]));
+    assert!(
+        Arc::ptr_eq(&before, entry().balancer.as_ref().expect("still")),
+        "the same connections count"
+    );
+    world.service.targets.pop();
+    table.apply(put([Entity::Service(world.service.clone())]));
+    assert!(entry().balancer.is_none());
+}

@@ -1,0 +1,225 @@
+//! TLS for clients: certificates by SNI, hot-swapped, on a rustls config of our own.
+//!
+//! Pingora's TLS listener fixes versions, tickets and the handshake timeout; here
+//! the handshake is ours ([`crate::connection`]), so all of that can be set.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use model::config::Section;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// A certificate chain with its key, and the names it is for.
+struct Certificate {
+    names: Vec<String>,
+    /// Unix seconds.
+    expires: i64,
+    key: Arc<CertifiedKey>,
+}
+
+/// The certificates an edge serves, by name.
+#[derive(Default)]
+pub struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows `*.`.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// For clients without SNI or with a name we do not have: the first given.
+    default: Option<Arc<CertifiedKey>>,
+    expiries: Vec<(String, i64)>,
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.expiries.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+impl Certificates {
+    /// Reads `[[tls.certificates]]`: `cert` and `key` are paths of PEM files, the
+    /// chain leaf first.
+    pub fn read(tls: &mut Section<'_>) -> Self {
+        let mut certificates = Self::default();
+        for mut section in tls.sections("certificates") {
+            let chain = section.file("cert");
+            let key = section.file("key");
+            match (chain, key) {
+                (Some(chain), Some(key)) => match Certificate::from_pem(&chain, &key) {
+                    Ok(certificate) => certificates.add(certificate),
+                    Err((at, message)) => section.problem(at, message),
+                },
+                (chain, key) if section.is_clean() => {
+                    for (at, given) in [("cert", chain.is_some()), ("key", key.is_some())] {
+                        if !given {
+                            section.problem(at, "required: the path of a PEM file");
+                        }
+                    }
+                }
+                _ => {}
+            }
+            tls.absorb(section);
+        }
+        certificates
+    }
+
+    fn add(&mut self, certificate: Certificate) {
+        self.default.get_or_insert_with(|| Arc::clone(&certificate.key));
+        for name in certificate.names {
+            self.expiries.push((name.clone(), certificate.expires));
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(suffix) => (&mut self.wildcard, suffix.to_owned()),
+                None => (&mut self.exact, name),
+            };
+            map.entry(name).or_insert_with(|| Arc::clone(&certificate.key));
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.default.is_none()
+    }
+
+    pub(crate) fn expiries(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.expiries.iter().map(|(name, expires)| (name.as_str(), *expires))
+    }
+
+    /// Exact name, then wildcard, then the default. rustls hands over SNI in lower case.
+    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let by_name = name.and_then(|name| {
+            self.exact
+                .get(name)
+                .or_else(|| self.wildcard.get(name.split_once('.')?.1))
+        });
+        by_name.or(self.default.as_ref()).cloned()
+    }
+}
+
+impl Certificate {
+    /// On error: which of `cert` and `key` is wrong, and how.
+    fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, (&'static str, String)> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|error| ("cert", format!("not PEM: {error}")))?;
+        let leaf = chain.first().ok_or(("cert", "holds no certificate".to_owned()))?;
+        let (_, parsed) =
+            X509Certificate::from_der(leaf).map_err(|error| ("cert", format!("not an X.509 certificate: {error}")))?;
+        let names = match parsed.subject_alternative_name() {
+            Ok(Some(san)) => san
+                .value
+                .general_names
+                .iter()
+                .filter_map(|name| match name {
+                    GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+                    _ => None,
+                })
+                .collect(),
+            Ok(None) => Vec::new(),
+            Err(error) => return Err(("cert", format!("subject alternative names: {error}"))),
+        };
+        if names.is_empty() {
+            return Err(("cert", "names no DNS name (subject alternative name)".to_owned()));
+        }
+        let expires = parsed.validity().not_after.timestamp();
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|error| ("key", format!("not a PEM private key: {error}")))?;
+        let provider = rustls::crypto::ring::default_provider();
+        let key = CertifiedKey::from_der(chain.clone(), key, &provider)
+            .map_err(|error| ("key", format!("does not go with the certificate: {error}")))?;
+        Ok(Self {
+            names,
+            expires,
+            key: Arc::new(key),
+        })
+    }
+}
+
+/// Answers each handshake from the certificates in force at that moment.
+#[derive(Debug, Default)]
+pub(crate) struct Resolver(ArcSwap<Certificates>);
+
+impl Resolver {
+    pub(crate) fn swap(&self, certificates: Arc<Certificates>) {
+        self.0.store(certificates);
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().find(hello.server_name())
+    }
+}
+
+/// The TLS config of a listener: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
+pub(crate) fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        let cert = params.expect("names").self_signed(&key).expect("a certificate");
+        (cert.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn exact_then_wildcard_then_default() {
+        let mut all = Certificates::default();
+        for names in [
+            &["*.example.dev", "example.dev"][..],
+            &["app.example.dev"],
+            &["Other.test"],
+        ] {
+            let (chain, key) = certificate(names);
+            all.add(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).expect("good PEM"));
+        }
+        let leaf = |name: Option<&str>| {
+            let key = all.find(name).expect("always one");
+            let (_, parsed) = X509Certificate::from_der(&key.cert[0])
+                .map(|p| (p.0.len(), p.1))
+                .expect("DER");
+            let san = parsed.subject_alternative_name().expect("good").expect("there");
+            san.value.general_names[0].to_string()
+        };
+        let check = |name: Option<&str>, part: &str| assert!(leaf(name).contains(part), "{name:?}: {}", leaf(name));
+        check(Some("app.example.dev"), "app.example.dev");
+        check(Some("api.example.dev"), "*.example.dev");
+        check(Some("example.dev"), "*.example.dev");
+        check(Some("a.b.example.dev"), "*.example.dev");
+        check(Some("other.test"), "Other.test");
+        check(None, "*.example.dev");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let (chain, key) = certificate(&["a.test"]);
+        let (_, other) = certificate(&["b.test"]);
+        let check = |chain: &str, key: &str, at: &str, part: &str| {
+            let (where_, message) = Certificate::from_pem(chain.as_bytes(), key.as_bytes())
+                .err()
+                .expect("an error");
+            assert!(where_ == at && message.contains(part), "{where_}: {message}");
+        };
+        check("", &key, "cert", "no certificate");
+        check(&chain, "nothing", "key", "PEM");
+        check(&chain, &other, "key", "does not go with");
+    }
+}
