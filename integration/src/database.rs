@@ -41,7 +41,13 @@ impl Postgres {
         };
         let made = postgres
             .program("initdb")
-            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--username=postgres", "-D"])
+            .args([
+                "--no-sync",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--username=postgres",
+                "-D",
+            ])
             .arg(postgres.data())
             .finish()
             .await;
@@ -82,13 +88,9 @@ impl Postgres {
             // What a power cut would do to it is not what we test.
             .args(["-c", "fsync=off"])
             .start();
-        let ready = self.program("pg_isready").args([
-            "-q",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &self.address.port().to_string(),
-        ]);
+        let ready = self
+            .program("pg_isready")
+            .args(["-q", "-h", "127.0.0.1", "-p", &self.address.port().to_string()]);
         process.ready(|| ready.output().status.success()).await;
         self.process = Some(process);
     }

@@ -1,10 +1,12 @@
 //! Teams and who is in them.
 
+use std::slice;
+
 use model::{Member, Name, Team, TeamId, UserId};
 use sea_orm::sea_query::{ExprTrait, OnConflict};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
-use crate::batch::{not_found, single_writes};
+use crate::batch::{CHUNK, not_found, single_writes};
 use crate::entity::{member, pod, team, user};
 use crate::error::Doing;
 use crate::{Batch, Page, Store, StoreError};
@@ -89,11 +91,23 @@ impl Batch {
             id: TeamId::new(),
             name: name.clone(),
         };
-        self.require_free::<team::Entity>(team::Column::Name, NAME, [name.as_str()])
-            .await?;
-        self.insert(vec![team::Model::of(&team, self.revision)], "create a team")
-            .await?;
+        self.add_teams(slice::from_ref(&team)).await?;
         Ok(team)
+    }
+
+    /// Adds teams with the ids they have.
+    ///
+    /// # Errors
+    /// When a name is taken or the database fails.
+    pub async fn add_teams(&self, teams: &[Team]) -> Result<(), StoreError> {
+        for teams in teams.chunks(CHUNK) {
+            let names = teams.iter().map(|team| team.name.as_str());
+            self.require_free::<team::Entity>(team::Column::Name, NAME, names)
+                .await?;
+            let rows = teams.iter().map(|team| team::Model::of(team, self.revision)).collect();
+            self.insert(rows, "create teams").await?;
+        }
+        Ok(())
     }
 
     /// Changes a team: its name.
