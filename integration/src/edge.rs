@@ -10,13 +10,14 @@ use model::Visibility;
 use toml::{Table, Value};
 
 use crate::client::{Answer, Door, Request, WebSocket};
-use crate::origin::grpc;
 use crate::tls::Authority;
 use crate::token::{self, Signer};
 use crate::world::World;
 
+pub mod in_process;
 pub mod podgate;
 
+pub use in_process::InProcess;
 pub use podgate::Podgate;
 
 /// The domain of every edge here. Chromium and curl resolve `*.localhost` by
@@ -81,6 +82,11 @@ impl Builder {
         self
     }
 
+    /// Starts it in process, without HTTPS, admin listener and store.
+    pub async fn run(self) -> InProcess {
+        InProcess::start(self).await
+    }
+
     /// Starts the real program, on a SQLite store of its own.
     pub async fn podgate(self) -> Podgate {
         Podgate::start(self).await
@@ -90,7 +96,9 @@ impl Builder {
     fn config_text(&self, dir: &Path, listen: &Listen, authority: Option<&Authority>) -> String {
         let mut config = self.config.clone();
         put(&mut config, "edge.http", vec![listen.http.to_string()].into());
-        put(&mut config, "edge.admin", listen.admin.to_string().into());
+        if let Some(admin) = listen.admin {
+            put(&mut config, "edge.admin", admin.to_string().into());
+        }
         if let (Some(https), Some(authority)) = (listen.https, authority) {
             put(&mut config, "edge.https", vec![https.to_string()].into());
             let wildcard = format!("*.{DOMAIN}");
@@ -122,7 +130,7 @@ impl Builder {
 struct Listen {
     http: SocketAddr,
     https: Option<SocketAddr>,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
@@ -166,7 +174,7 @@ pub struct Access {
     /// HTTPS, HTTP/1.1 and HTTP/2 by what the client offers.
     pub https: Option<SocketAddr>,
     /// The admin listener.
-    pub admin: SocketAddr,
+    pub admin: Option<SocketAddr>,
     /// Who signed its certificate.
     pub authority: Option<Arc<Authority>>,
 }
@@ -243,11 +251,20 @@ impl Access {
         crate::client::grpc::connect(&door, &host(label)).await
     }
 
+    /// A `GET` at the admin listener.
+    ///
+    /// # Panics
+    /// When there is none: only the real program has one.
+    pub fn admin_request(&self, path: &str) -> Request {
+        let admin = self
+            .admin
+            .expect("an edge in process has no admin listener: start it with `.podgate()`");
+        Request::get(&Door::plain(admin), &admin.to_string(), path)
+    }
+
     /// What the admin listener answers.
     pub async fn admin(&self, path: &str) -> Answer {
-        Request::get(&Door::plain(self.admin), &self.admin.to_string(), path)
-            .send()
-            .await
+        self.admin_request(path).send().await
     }
 
     /// The sum of a metric's series whose labels hold all of these texts, such as
@@ -265,11 +282,6 @@ impl Access {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .collect();
         (!values.is_empty()).then(|| values.iter().sum())
-    }
-
-    /// The path of a gRPC call.
-    pub fn grpc_path(method: &str) -> String {
-        format!("{}/{method}", grpc::SERVICE)
     }
 }
 

@@ -6,6 +6,7 @@
 //! component is missing fails and says which package has it.
 
 pub mod client;
+pub mod database;
 pub mod edge;
 pub mod origin;
 pub mod process;

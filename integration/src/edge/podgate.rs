@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use store::Store;
 
 use super::{Access, Builder, Listen};
-use crate::client::{Answer, Door, Request};
+use crate::client::{Answer, Door};
 use crate::process::{Process, Program, free_address};
 use crate::tls::Authority;
 use crate::wait::until;
@@ -39,7 +39,7 @@ impl Podgate {
         let listen = Listen {
             http: free_address(),
             https: builder.https.then(free_address),
-            admin: free_address(),
+            admin: Some(free_address()),
         };
         let authority = builder.https.then(|| Arc::new(Authority::new()));
 
@@ -72,7 +72,7 @@ impl Podgate {
 
     /// Waits until it says that it is ready.
     async fn ready(&mut self) {
-        let request = Request::get(&Door::plain(self.admin), &self.admin.to_string(), "/readyz");
+        let request = self.admin_request("/readyz");
         let process = &mut self.process;
         until("/readyz of podgate", async || {
             assert!(process.is_running(), "podgate ended:\n{}", process.printed());

@@ -1,0 +1,171 @@
+//! The edge inside the test: the same code on a plain listener, its table filled
+//! by hand instead of from a store.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use ::edge::config::{Sections, read};
+use ::edge::{Config, Edge, Handle, Table};
+use filters::limit::Policies;
+use model::config::{Problem, Secrets, Section};
+use model::{Change, Entity, Key, Revision, Update};
+use prometheus::Registry;
+use tokio::task::JoinHandle;
+
+use super::{Access, Builder, Listen};
+use crate::client::Door;
+use crate::origin::listen;
+
+/// Where pods live when no sidecar is configured.
+const POD_CIDR: &str = "10.100.0.0/16";
+
+/// A running edge; dropping it stops accepting.
+pub struct InProcess {
+    access: Access,
+    /// Feeds and reloads it.
+    pub handle: Handle,
+    accepting: JoinHandle<std::io::Result<()>>,
+    builder: Builder,
+    listen: Listen,
+    home: tempfile::TempDir,
+}
+
+impl Deref for InProcess {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl InProcess {
+    pub(super) async fn start(mut builder: Builder) -> Self {
+        assert!(!builder.https, "HTTPS takes the real program: `.podgate()`");
+        let listener = listen().await;
+        let http = listener.local_addr().expect("a bound socket has an address");
+        let listen = Listen {
+            http,
+            https: None,
+            admin: None,
+        };
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let (fixed, config) = load(&builder, home.path(), &listen).unwrap_or_else(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("the config is refused:\n{}", problems.join("\n"))
+        });
+
+        let edge = Edge::new(fixed, config, Arc::new(Table::new()), Registry::new()).expect("an edge");
+        let handle = edge.handle();
+        let access = Access {
+            world: builder.world.clone(),
+            signers: std::mem::take(&mut builder.signers),
+            http: Door::plain(http),
+            https: None,
+            admin: None,
+            authority: None,
+        };
+        handle.apply(Update {
+            reset: true,
+            changes: access.world.entities().into_iter().map(Change::Put).collect(),
+            revision: Some(Revision(1)),
+        });
+        let accepting = tokio::spawn(edge.serve(listener));
+        Self {
+            access,
+            handle,
+            accepting,
+            builder,
+            listen,
+            home,
+        }
+    }
+
+    /// Tells it of rows that are new or different.
+    pub fn put(&self, entities: impl IntoIterator<Item = Entity>) {
+        self.change(entities.into_iter().map(Change::Put).collect());
+    }
+
+    /// Tells it of rows that are gone.
+    pub fn remove(&self, keys: impl IntoIterator<Item = Key>) {
+        self.change(keys.into_iter().map(Change::Remove).collect());
+    }
+
+    fn change(&self, changes: Vec<Change>) {
+        let next = Revision(self.handle.table().revision().0 + 1);
+        self.handle.apply(Update {
+            reset: false,
+            changes,
+            revision: Some(next),
+        });
+    }
+
+    /// Reloads it with a config key, dotted, set to another value.
+    ///
+    /// # Panics
+    /// When the config is refused.
+    pub fn reload(&mut self, key: &str, value: impl Into<toml::Value>) {
+        super::put(&mut self.builder.config, key, value.into());
+        // The keys it trusts are the running edge's.
+        let signers = std::mem::take(&mut self.access.signers);
+        self.builder.signers = signers;
+        let loaded = load(&self.builder, self.home.path(), &self.listen);
+        self.access.signers = std::mem::take(&mut self.builder.signers);
+        let (_, config) = loaded.unwrap_or_else(|problems| panic!("the config is refused: {problems:?}"));
+        self.handle.reload(config).expect("the access log opens");
+    }
+}
+
+/// Tests name no files and variables for secrets.
+struct Inline;
+
+impl Secrets for Inline {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|e| e.to_string())
+    }
+
+    fn env(&self, name: &str) -> Result<String, String> {
+        Err(format!("no variable {name} in tests"))
+    }
+}
+
+fn load(builder: &Builder, home: &Path, listen: &Listen) -> Result<(::edge::config::Fixed, Config), Vec<Problem>> {
+    let mut file: toml::Table = builder.config_text(home, listen, None).parse().expect("our own TOML");
+    let mut section = |name: &str| {
+        let table = match file.remove(name) {
+            Some(toml::Value::Table(table)) => table,
+            _ => toml::Table::new(),
+        };
+        Section::new(name, table, &Inline)
+    };
+    let pod_cidr = POD_CIDR.parse().expect("a network");
+    let mut sections = Sections {
+        edge: section("edge"),
+        tls: section("tls"),
+        log: section("log"),
+        pod_cidr,
+    };
+    let (mut auth, mut limits) = (section("auth"), section("limits"));
+    let (fixed, options) = read(&mut sections);
+    let config = Config {
+        auth: Arc::new(filters::auth::Config::read(&mut auth, &options.domain)),
+        limits: Policies::read(&mut limits),
+        options,
+    };
+    let Sections { edge, tls, log, .. } = sections;
+    let problems: Vec<Problem> = [edge, tls, log, auth, limits]
+        .into_iter()
+        .flat_map(Section::finish)
+        .collect();
+    if problems.is_empty() {
+        Ok((fixed, config))
+    } else {
+        Err(problems)
+    }
+}
