@@ -4,7 +4,11 @@
 //! All of it follows from its size, so that the edge's store, the auth server that
 //! stands in for it elsewhere, and the load generators agree without talking.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use model::{Change, Entity, LabelError, Name, NameError, Pod, PodId, PodState, ServiceId, User, UserId, Visibility};
 use serde::{Deserialize, Serialize};
 
 /// The domain of every host.
@@ -95,6 +99,79 @@ pub fn token(index: usize, exp: u64) -> Result<String, jsonwebtoken::errors::Err
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes()))
 }
 
+/// The rows of some users, each with one pod, as the store keeps them.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The users.
+    pub users: Vec<User>,
+    /// One pod for each.
+    pub pods: Vec<Pod>,
+    /// Two services for each, private.
+    pub services: Vec<model::Service>,
+}
+
+/// A name of ours that the model would not take.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// A user's or pod's or service's.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A host's.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+}
+
+/// Makes the rows of a range of users. With `targets` (of [`Service::ALL`], in order)
+/// services run there, and else at their pod's own address.
+///
+/// # Errors
+/// For an index of over six digits or so, when labels grow too long.
+pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Rows, RowsError> {
+    let pod_name: Name = POD.parse()?;
+    let mut rows = Rows::default();
+    for index in users {
+        let owner = User {
+            id: UserId::new(),
+            name: user(index).parse()?,
+        };
+        // Within 10.100.0.0/14, and over again beyond: nothing here asks for one twice.
+        let host = u32::try_from(index % (1 << 18)).unwrap_or_default();
+        let pod = Pod {
+            id: PodId::new(),
+            owner: owner.id,
+            name: pod_name.clone(),
+            team: None,
+            node: None,
+            address: Some(IpAddr::V4(Ipv4Addr::from_bits(0x0A64_0000 + host))),
+            state: PodState::Ready,
+        };
+        for (place, service) in Service::ALL.into_iter().enumerate() {
+            rows.services.push(model::Service {
+                id: ServiceId::new(),
+                pod: pod.id,
+                name: service.as_str().parse()?,
+                host: label(service, index).parse()?,
+                port: service.port(),
+                visibility: Visibility::Private,
+                targets: targets.iter().map(|targets| targets[place]).collect(),
+            });
+        }
+        rows.pods.push(pod);
+        rows.users.push(owner);
+    }
+    Ok(rows)
+}
+
+impl Rows {
+    /// The same as changes of the feed.
+    pub fn into_changes(self) -> Vec<Change> {
+        let users = self.users.into_iter().map(Entity::User);
+        let pods = self.pods.into_iter().map(Entity::Pod);
+        let services = self.services.into_iter().map(Entity::Service);
+        users.chain(pods).chain(services).map(Change::Put).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,12 +179,15 @@ mod tests {
     #[test]
     fn labels_are_what_the_default_template_makes() {
         let template = model::HostTemplate::default();
-        for service in Service::ALL {
-            let name = |text: &str| text.parse().expect("a good name");
+        let rows = rows(7..9, None).expect("good names");
+        assert_eq!((rows.users.len(), rows.pods.len(), rows.services.len()), (2, 2, 4));
+        for (n, service) in rows.services.iter().enumerate() {
+            let user = &rows.users[n / 2].name;
             let rendered = template
-                .render(&name(service.as_str()), &name(POD), &name(&user(7)))
+                .render(&service.name, &rows.pods[n / 2].name, user)
                 .expect("fits");
-            assert_eq!(rendered.as_str(), label(service, 7));
+            assert_eq!(rendered, service.host);
+            assert_eq!(service.pod, rows.pods[n / 2].id);
         }
     }
 }

