@@ -105,3 +105,15 @@ pub struct IssuerKey {
     /// The raw 32-byte Ed25519 public key (RFC 8032).
     pub public: [u8; 32],
 }
+
+impl IssuerKey {
+    /// The `iss` of podgate's own tokens, for the domain that its edges serve.
+    pub fn issuer(domain: &str) -> String {
+        format!("https://auth.{}", Self::audience(domain))
+    }
+
+    /// The `aud` of podgate's own tokens.
+    pub fn audience(domain: &str) -> String {
+        domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase()
+    }
+}

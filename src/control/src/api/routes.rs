@@ -1,0 +1,15 @@
+//! `/routes`: every service of every pod, by host label.
+
+use axum::Json;
+use axum::extract::State;
+use model::HostLabel;
+
+use super::Api;
+use super::page::{List, Part, list as write_list};
+use super::problem::Problem;
+use super::services::Shown;
+
+pub(super) async fn list(State(api): State<Api>, part: Part<HostLabel>) -> Result<Json<List<Shown>>, Problem> {
+    let page = api.store.routes(part.after.as_ref(), part.limit).await?;
+    Ok(write_list(page, |service| api.show(service)))
+}

@@ -1,0 +1,165 @@
+//! The `[control]` section, and what the API takes from other sections.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use model::HostTemplate;
+use model::config::Section;
+use sha2::{Digest, Sha256};
+
+const SHORTEST_TOKEN: usize = 16;
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
+
+/// The `[control]` section.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// What opens it.
+    pub admin_token: AdminToken,
+}
+
+impl Config {
+    /// Reads the section; what is wrong is noted in it, and then there is no config.
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let listen = section.parse("listen").unwrap_or(DEFAULT_LISTEN);
+        let given = section.has("admin_token");
+        match section.secret("admin_token") {
+            Some(token) if token.len() < SHORTEST_TOKEN => {
+                section.problem("admin_token", format!("must have at least {SHORTEST_TOKEN} characters"));
+                None
+            }
+            Some(token) => Some(Self {
+                listen,
+                admin_token: AdminToken::new(&token),
+            }),
+            None => {
+                if !given {
+                    section.problem("admin_token", "is required");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The administrators' token: only its hash, so that no log or dump can show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    /// Keeps a token.
+    pub fn new(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Whether this is it. How long that takes says nothing about either.
+    pub fn is(&self, token: &[u8]) -> bool {
+        let other: [u8; 32] = Sha256::digest(token).into();
+        verify_slices_are_equal(&self.0, &other).is_ok()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(..)")
+    }
+}
+
+/// How the API works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What opens it.
+    pub admin_token: AdminToken,
+    /// The domain that edges serve.
+    pub domain: String,
+    /// How a service's host label is made.
+    pub host_template: HostTemplate,
+    /// Whether services are reached by https.
+    pub https: bool,
+    /// The port they are reached at.
+    pub port: u16,
+}
+
+impl Settings {
+    /// The whole host of a label.
+    pub(crate) fn host(&self, label: &model::HostLabel) -> String {
+        format!("{label}.{}", self.domain)
+    }
+
+    /// The address of a label, as people write it.
+    pub(crate) fn url(&self, label: &model::HostLabel) -> String {
+        let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
+        let host = self.host(label);
+        if self.port == usual {
+            format!("{scheme}://{host}/")
+        } else {
+            format!("{scheme}://{host}:{}/", self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::config::Secrets;
+
+    use super::*;
+
+    struct NoSecrets;
+
+    impl Secrets for NoSecrets {
+        fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+            Err(format!("{path}: no such file"))
+        }
+        fn env(&self, name: &str) -> Result<String, String> {
+            Err(format!("{name} is not set"))
+        }
+    }
+
+    fn read(text: &str) -> (Option<Config>, Vec<String>) {
+        let mut section = Section::new("control", text.parse().expect("TOML"), &NoSecrets);
+        let config = Config::read(&mut section);
+        (config, section.finish().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_token_is_required_long_and_never_shown() {
+        let check = |text: &str, problem: &str| {
+            let (config, problems) = read(text);
+            assert!(config.is_none(), "{text}");
+            assert!(matches!(&problems[..], [one] if one.contains(problem)), "{problems:?}");
+        };
+        check("", "control.admin_token: is required");
+        check("admin_token = \"short\"", "control.admin_token: must have at least 16");
+        check("admin_token = \"env:NOPE\"", "control.admin_token: NOPE is not set");
+
+        let (config, problems) = read("admin_token = \"0123456789abcdef\"");
+        let config = config.expect("a config");
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:9091");
+        assert!(config.admin_token.is(b"0123456789abcdef"));
+        for other in ["", "0123456789abcdeF", "0123456789abcde", "0123456789abcdef0"] {
+            assert!(!config.admin_token.is(other.as_bytes()), "{other}");
+        }
+        assert!(!format!("{config:?}").contains("0123"));
+    }
+
+    #[test]
+    fn urls_leave_out_the_usual_port() {
+        let label = "app-x-john".parse().expect("a label");
+        let mut settings = Settings {
+            admin_token: AdminToken::new(b""),
+            domain: "example.dev".to_owned(),
+            host_template: HostTemplate::default(),
+            https: true,
+            port: 443,
+        };
+        assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");
+        settings.port = 8443;
+        assert_eq!(settings.url(&label), "https://app-x-john.example.dev:8443/");
+        settings.https = false;
+        settings.port = 80;
+        assert_eq!(settings.url(&label), "http://app-x-john.example.dev/");
+    }
+}
