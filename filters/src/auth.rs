@@ -45,6 +45,7 @@ pub struct Caller {
 pub struct Permit {
     access: Access,
     caller: Option<Caller>,
+    fault: Option<Fault>,
 }
 
 impl Permit {
@@ -56,6 +57,11 @@ impl Permit {
     /// Who it is, when known.
     pub fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
+    }
+
+    /// What was wrong with the credential of one who may enter without.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     /// Who it is, when known.
@@ -207,22 +213,19 @@ impl Auth {
             Err(stranger) => (None, Some(stranger)),
         };
         let decision = decide(route, caller.as_ref().map(|caller| caller.user.id), now.unix);
+        let fault = stranger.map(|stranger| stranger.fault);
         let refusal = match decision {
-            Decision::Allow(access) => return Ok(Permit { access, caller }),
+            Decision::Allow(access) => return Ok(Permit { access, caller, fault }),
             Decision::WhoAreYou => stranger.map_or(Refusal::NoCredential, |stranger| stranger.refusal),
             Decision::Deny => Refusal::NoAccess,
         };
-        Err(Denied {
-            refusal,
-            caller,
-            fault: stranger.map(|stranger| stranger.fault),
-        })
+        Err(Denied { refusal, caller, fault })
     }
 
     /// Whether an `Authorization` value carries a token that names one of our issuers,
     /// valid or not, so that it must not reach a pod.
     pub fn is_ours(&self, authorization: &HeaderValue) -> bool {
-        credential::token_of(authorization).is_some_and(|token| token::names_issuer(&self.keyring, token))
+        credential::words(authorization).any(|word| token::names_issuer(&self.keyring, word))
     }
 
     fn identify<T: Table>(

@@ -6,9 +6,9 @@
 //! the request applies it.
 //!
 //! `Connection`, `Upgrade`, `Transfer-Encoding` and `Content-Length` belong to the
-//! connection and are not touched here. What `Connection` nominates is not obeyed: a
-//! client that could have `X-Pod-Id` taken away as "hop-by-hop" would be choosing what
-//! a pod sees.
+//! connection and are not touched here. What `Connection` nominates must not be obeyed
+//! after these changes, nor passed on: a client that could have `X-Pod-Id` taken away
+//! as "hop-by-hop" would be choosing what a pod sees.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -155,15 +155,10 @@ fn strip_credentials<E: AsRef<Route>>(auth: &Auth, headers: &HeaderMap, admitted
 }
 
 /// `TE` is for one connection, but gRPC servers insist on its `trailers` (RFC 9110,
-/// 10.1.4), and those do pass through.
+/// 10.1.4), and those do pass through. Set and not merely left alone: the server may
+/// have taken it out already, as it should.
 fn keep_trailers_of_te(headers: &HeaderMap, edits: &mut Edits) {
-    let mut lines = headers.get_all(TE).iter();
-    let plain = match (lines.next(), lines.next()) {
-        (None, _) => return,
-        (Some(line), None) => line == "trailers",
-        _ => false,
-    };
-    if plain {
+    if !headers.contains_key(TE) {
         return;
     }
     let wanted = headers

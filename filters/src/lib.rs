@@ -65,6 +65,7 @@ pub struct Admitted<E> {
     entry: E,
     caller: Option<Caller>,
     access: Access,
+    fault: Option<auth::Fault>,
     quota: Quota,
 }
 
@@ -87,6 +88,11 @@ impl<E: AsRef<Route>> Admitted<E> {
     /// Why the request may enter.
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// What was wrong with a credential that came but was not needed; for the log.
+    pub fn fault(&self) -> Option<auth::Fault> {
+        self.fault
     }
 
     /// Where the limit that binds this request stands, for the answer's headers.
@@ -186,11 +192,12 @@ impl Gate {
         if entry.as_ref().pod.state == PodState::Stopped {
             return Err(Denied::on(entry, Refusal::PodStopped, permit.into_caller()));
         }
-        let access = permit.access();
+        let (access, fault) = (permit.access(), permit.fault());
         Ok(Admitted {
             entry,
             caller: permit.into_caller(),
             access,
+            fault,
             quota,
         })
     }

@@ -56,9 +56,13 @@ pub(super) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What would be a token in an `Authorization` line under whatever scheme, or none.
-pub(super) fn token_of(line: &HeaderValue) -> Option<&str> {
-    line.to_str().ok()?.split_ascii_whitespace().next_back()
+/// Every word of an `Authorization` line that could be a token, under whatever scheme
+/// and among whatever parameters and bytes.
+pub(super) fn words(line: &HeaderValue) -> impl Iterator<Item = &str> {
+    line.as_bytes()
+        .split(|b| !b.is_ascii_graphic() || matches!(b, b',' | b'"' | b'\'' | b';'))
+        .filter(|word| !word.is_empty())
+        .filter_map(|word| std::str::from_utf8(word).ok())
 }
 
 #[cfg(test)]
@@ -96,18 +100,22 @@ mod tests {
 
     #[test]
     fn bearer_tokens_by_any_spelling_of_the_scheme() {
-        let check = |value: &str, bearer: Option<&str>, any: Option<&str>| {
+        let check = |value: &str, bearer: Option<&str>, any: &[&str]| {
             let mut headers = HeaderMap::new();
-            let value = HeaderValue::from_str(value).expect(value);
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect(value);
             headers.insert(AUTHORIZATION, value.clone());
-            assert_eq!((bearers(&headers).next(), token_of(&value)), (bearer, any), "{value:?}");
+            assert_eq!(bearers(&headers).next(), bearer, "{value:?}");
+            assert_eq!(words(&value).collect::<Vec<_>>(), any, "{value:?}");
         };
-        check("Bearer t", Some("t"), Some("t"));
-        check("bEARER  t ", Some("t"), Some("t"));
-        check("Bearer\tt", Some("t"), Some("t"));
-        check("Basic t", None, Some("t"));
-        check("t", None, Some("t"));
-        check("Bearer", None, Some("Bearer"));
-        check("", None, None);
+        check("Bearer t", Some("t"), &["Bearer", "t"]);
+        check("bEARER  t ", Some("t"), &["bEARER", "t"]);
+        check("Bearer\tt", Some("t"), &["Bearer", "t"]);
+        check("Basic t", None, &["Basic", "t"]);
+        check("t", None, &["t"]);
+        check("Bearer", None, &["Bearer"]);
+        check("Token token=t, x", None, &["Token", "token=t", "x"]);
+        check("Token \"t\"", None, &["Token", "t"]);
+        check("\u{e9}t", None, &["t"]);
+        check("", None, &[]);
     }
 }

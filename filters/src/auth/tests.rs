@@ -299,6 +299,11 @@ fn everyone_at_every_door() {
     let World {
         john, ann, mary, eve, ..
     } = &desk.world;
+    let entered = desk.check("app", &[("x-podgate-token", "bad")]).expect("anonymous");
+    assert_eq!(
+        (entered.caller().is_none(), entered.fault()),
+        (true, Some(Fault::NotAToken))
+    );
     let check = |service: &str, token: Option<String>, expected: Result<Access, Refusal>| {
         let fields: Vec<(&str, &str)> = token.iter().map(|token| ("x-podgate-token", token.as_str())).collect();
         let got = desk.check(service, &fields);
@@ -445,6 +450,7 @@ fn ours_is_known_by_its_issuer_valid_or_not() {
     check(&format!("Bearer {john}"), true);
     check(&format!("JWT {john}"), true);
     check(&john, true);
+    check(&format!("Token token=\"{john}\", realm=x"), true);
     let with_payload = |payload: &str| format!("Bearer x.{}.y", encode(payload));
     let own = format!("https://auth.{DOMAIN}");
     check(&with_payload(&format!(r#"{{"iss":"{own}"}}"#)), true);
@@ -466,6 +472,8 @@ fn ours_is_known_by_its_issuer_valid_or_not() {
     check("Bearer opaque", false);
     check("Basic am9objpqb2hu", false);
     check("", false);
+    let noise = HeaderValue::from_bytes(format!("Bearer \u{e9} {john}").as_bytes()).expect("a value");
+    assert!(desk.auth.is_ours(&noise));
     // Even before the feed has brought podgate's keys.
     let bare = Auth::new(Arc::new(Config::new(DOMAIN)), &[]);
     assert!(bare.is_ours(&HeaderValue::from_str(&john).expect("ASCII")));
