@@ -10,6 +10,7 @@ export PATH := $(PODGATE_TOOLS)/bin:$(PATH):/usr/sbin:/sbin$(patsubst %,:%,$(las
 
 # CI's profile of nextest tells more of a failure.
 NEXTEST_PROFILE ?= $(if $(CI),ci,default)
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The second build of `make test` reuses the first only when both ask for the same targets.
 BUILT := --workspace --bins --tests --locked
 
@@ -32,7 +33,7 @@ test: ## Install what the tests need (Debian, PyPI, npm), then run them all
 	$(call step,examples in the documentation)
 	cargo test --workspace --doc --locked --quiet
 	$(call step,tests)
-	cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
+	PODGATE_BIN="$(TARGET_DIR)/debug/podgate" cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
 
 .PHONY: check
 check: ## Check form: fmt, clippy, docs, unused and unwelcome dependencies, conf
