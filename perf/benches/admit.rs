@@ -1,0 +1,59 @@
+//! What admission costs as the table grows: route, client limit, token (verified
+//! before), owner, caller limit.
+//!
+//! `hot` is 500 users who keep calling, as an edge sees them: it must not depend on
+//! how many others there are. `random` calls anybody, one after the other, and pays
+//! for memory that no cache holds.
+
+use std::hint::black_box;
+use std::time::{Instant, SystemTime};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use filters::Now;
+use http::request::Parts;
+use perf::admission::{self, CLIENT};
+use perf::fleet::Service;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// Users who keep calling.
+const HOT: usize = 500;
+/// Calls of anybody, in the order in which they come.
+const RANDOM: usize = 50_000;
+
+fn admit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("admit");
+    for routes in [1_000, 100_000, 1_000_000] {
+        let users = routes / Service::ALL.len();
+        let table = admission::table(routes).expect("the fleet's names are good");
+        let gate = admission::gate().expect("its config is good");
+        let now = Now {
+            instant: Instant::now(),
+            unix: SystemTime::now().into(),
+        };
+        let exp = now.unix.seconds().unsigned_abs() + 86_400;
+        let mut random = SmallRng::seed_from_u64(7);
+        let request = |user| admission::request(user, exp).expect("signs");
+        // The hot ones lie anywhere in the table, and call in no order.
+        let hot: Vec<Parts> = (0..HOT).map(|_| request(random.random_range(0..users))).collect();
+        let anybody: Vec<Parts> = (0..RANDOM).map(|_| request(random.random_range(0..users))).collect();
+        for (name, requests) in [("hot", hot), ("random", anybody)] {
+            // Tokens are verified once; what is measured is every request after.
+            for request in &requests {
+                gate.admit(&table.snapshot(), request, CLIENT, now)
+                    .expect("owners enter");
+            }
+            let mut at = 0;
+            group.bench_function(BenchmarkId::new(name, routes), |bencher| {
+                bencher.iter(|| {
+                    at = if at + 1 == requests.len() { 0 } else { at + 1 };
+                    black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), CLIENT, now)).is_ok()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, admit);
+criterion_main!(benches);
