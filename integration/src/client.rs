@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 pub mod grpc;
 pub mod raw;
+pub mod relay;
 pub mod websocket;
 
 pub use raw::RawClient;

@@ -265,6 +265,11 @@ impl Process {
     pub fn resident_kib(&self) -> u64 {
         status_field(self.pid(), "VmRSS:")
     }
+
+    /// The most resident memory it has had, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        status_field(self.pid(), "VmHWM:")
+    }
 }
 
 /// A number of `/proc/PID/status`.

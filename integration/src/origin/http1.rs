@@ -17,7 +17,7 @@
 //! | `/close` | reads the request, then closes without an answer |
 //! | `/hang` | reads the request, then never answers |
 //! | `/die/N` | announces `N` bytes, sends half, closes |
-//! | `/ws` | a WebSocket that sends every message back |
+//! | `/ws` | a WebSocket that sends every message back; `/` is one, too, when asked to be |
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ async fn serve(stream: TcpStream, number: usize, routes: Arc<HashMap<String, Byt
     // client got and at `seen`.
     while let Ok(Some(request)) = connection.read_head(number).await {
         seen.with(|list| list.push(request.clone()));
-        if request.path() == "/ws" {
+        if request.path() == "/ws" || request.path() == "/" && request.one("sec-websocket-key").is_some() {
             websocket::serve(connection, &request).await.ok();
             return;
         }

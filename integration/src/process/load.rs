@@ -1,8 +1,10 @@
 //! Load generators, and what they counted.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::Program;
 
@@ -95,17 +97,28 @@ pub async fn h2load(
     }
 }
 
-/// Runs kosoku's WebSocket conformance cases against a server: the number of
-/// cases that failed, by their ids.
+/// Runs kosoku's WebSocket cases (Autobahn's) against an echo server at `/`: how
+/// it behaved in each, and when closing, by the case's id.
 ///
 /// # Panics
 /// When kosoku is missing or its report cannot be read.
-pub async fn kosoku(address: SocketAddr, report: &Path) -> String {
+pub async fn kosoku(address: SocketAddr) -> BTreeMap<String, String> {
+    let report = tempfile::tempdir().expect("a temporary directory");
+    // Left out: loads (9) and compression (12, 13), which the origin does not offer.
     let output = Program::find("kosoku", "kosoku (PyPI)")
         .args(["-p", "2", "-x", "9.*", "-x", "12.*", "-x", "13.*", "-o"])
-        .arg(report)
+        .arg(report.path())
         .arg(address.to_string())
         .finish()
         .await;
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let index = std::fs::read(report.path().join("index.json")).unwrap_or_else(|e| panic!("{e}; kosoku said:\n{printed}"));
+    let index: Value = serde_json::from_slice(&index).expect("JSON");
+    let agents = index.as_object().expect("a report by agent");
+    agents
+        .values()
+        .filter_map(Value::as_object)
+        .flatten()
+        .map(|(case, outcome)| (case.clone(), format!("{} {}", outcome["behavior"], outcome["behaviorClose"])))
+        .collect()
 }

@@ -11,6 +11,7 @@ use crate::{At, Database, name, small_world, snapshot};
 on_both!(
     the_schema_goes_up_down_and_up,
     several_may_open_a_new_store_at_once,
+    opening_does_not_wait_for_a_writer,
     a_newer_schema_is_refused,
 );
 
@@ -57,6 +58,15 @@ async fn several_may_open_a_new_store_at_once(database: Database) {
     openers.join_all().await;
     let (users, revision) = snapshot(&mut database.open().await.follow()).await;
     assert_eq!((users.len(), revision.0), (4, 4));
+}
+
+async fn opening_does_not_wait_for_a_writer(database: Database) {
+    let store = database.open().await;
+    let batch = store.begin().await.expect("begin");
+    batch.create_user(&name("john")).await.expect("create");
+    let (nothing_yet, _) = snapshot(&mut database.open().await.follow()).await;
+    assert_eq!(nothing_yet, []);
+    batch.commit().await.expect("commit");
 }
 
 async fn a_newer_schema_is_refused(database: Database) {
