@@ -17,15 +17,24 @@ use std::time::Instant;
 use http::request::Parts;
 use model::{Access, PodState, Route, UnixMillis, User, UserId};
 
+// Whose request it is.
 pub mod address;
-pub mod auth;
 pub mod client;
-mod cookie;
-pub mod headers;
-pub mod limit;
-pub mod refusal;
-pub mod route;
+
+// The steps, in their order.
 pub mod shape;
+
+pub mod route;
+
+pub mod limit;
+
+pub mod auth;
+
+pub mod headers;
+
+// What they are made of, and what they answer.
+mod cookie;
+pub mod refusal;
 mod value;
 #[cfg(test)]
 mod world;

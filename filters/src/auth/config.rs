@@ -165,3 +165,80 @@ fn required(part: &mut Section<'_>, key: &str) -> Option<String> {
     }
     Some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::world::read_auth;
+
+    #[test]
+    fn the_section_reports_every_problem_with_its_key() {
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            let (_, problems) = read_auth(text);
+            let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+            let wanted: Vec<&str> = expected.iter().map(|(key, _)| *key).collect();
+            assert_eq!(keys, wanted, "{text}\n{problems:?}");
+            for (problem, (_, words)) in problems.iter().zip(expected) {
+                assert!(problem.message.contains(words), "{problem} should say: {words}");
+            }
+        };
+        check("", &[]);
+        check(
+            "login_url = \"https://login.example.org/start?x=1\"\nleeway = \"10s\"",
+            &[],
+        );
+        check("leeway = \"off\"", &[]);
+        check(
+            "login_url = \"/login\"\nleeway = \"31s\"\njwt = 1",
+            &[
+                ("auth.leeway", "at most 30s"),
+                ("auth.login_url", "`/login`"),
+                ("auth.jwt", "unknown key"),
+            ],
+        );
+        check("login_url = \"javascript:alert(1)\"", &[("auth.login_url", "absolute")]);
+        check(
+            "[[issuers]]",
+            &[
+                ("auth.issuers[0].issuer", "missing"),
+                ("auth.issuers[0].audience", "missing"),
+                ("auth.issuers[0].keys", "missing"),
+            ],
+        );
+        check(
+            "[[issuers]]\nissuer = \"a\"\naudience = \"b\"\njwks = \"https://a/keys\"",
+            &[
+                ("auth.issuers[0].jwks", "later version"),
+                ("auth.issuers[0].keys", "missing"),
+            ],
+        );
+        check(
+            "[[issuers]]\nissuer = \"https://auth.pinacle.dev\"\naudience = []\n\
+             algorithms = [\"EdDSA\", \"none\"]\nkeys = [{ kid = \"a\", algorithm = \"HS256\", key = \"short\" }, \
+             { kid = \"a\", algorithm = \"EdDSA\", key = \"file:ed\" }, { algorithm = \"HS512\", size = 1 }, \
+             { kid = \"b\", algorithm = \"EdDSA\", key = \"file:nope\" }]",
+            &[
+                ("auth.issuers[0].audience", "empty"),
+                ("auth.issuers[0].algorithms[1]", "`none`"),
+                ("auth.issuers[0].keys[0].algorithm", "not among"),
+                ("auth.issuers[0].keys[0].key", "at least 32"),
+                ("auth.issuers[0].keys[1].kid", "twice"),
+                ("auth.issuers[0].keys[2].kid", "missing"),
+                ("auth.issuers[0].keys[2].algorithm", "`HS512`"),
+                ("auth.issuers[0].keys[2].key", "missing"),
+                ("auth.issuers[0].keys[2].size", "unknown key"),
+                ("auth.issuers[0].keys[3].key", "no such file"),
+            ],
+        );
+        let key = "keys = [{ kid = \"a\", algorithm = \"EdDSA\", key = \"file:ed\" }]";
+        check(
+            &format!(
+                "[[issuers]]\nissuer = \"https://auth.pinacle.dev\"\naudience = \"a\"\n{key}\n\
+                 [[issuers]]\nissuer = \"x\"\naudience = \"a\"\n{key}\n[[issuers]]\nissuer = \"x\"\naudience = \"a\"\n{key}"
+            ),
+            &[
+                ("auth.issuers[0].issuer", "podgate's own"),
+                ("auth.issuers[2].issuer", "twice"),
+            ],
+        );
+    }
+}

@@ -59,7 +59,16 @@ impl fmt::Display for KeyAlgorithm {
 
 /// What a key verifies, as a digest: issuer, audience, id, algorithm and the key
 /// itself. A token verified once stays good only while a key with its print stands.
-pub(super) type Print = [u8; 32];
+///
+/// `Debug` does not show it: a digest of a weak secret in a log could be searched for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Print([u8; 32]);
+
+impl fmt::Debug for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Print(..)")
+    }
+}
 
 /// Somebody whose tokens we accept.
 #[derive(Debug, Clone)]
@@ -132,7 +141,7 @@ impl Issuer {
         for audience in &self.audience {
             part(audience.as_bytes());
         }
-        digest.finalize().into()
+        Print(digest.finalize().into())
     }
 }
 
@@ -201,5 +210,73 @@ impl Keyring {
             .iter()
             .flat_map(|issuer| &issuer.keys)
             .any(|key| key.print == *print)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rsa::KeySize;
+
+    use super::*;
+    use crate::world::{EC, ED, RSA, rsa_pair};
+
+    #[test]
+    fn only_keys_that_can_verify_are_taken() {
+        let check = |algorithm: &str, material: &[u8], expected: Option<&str>| {
+            let mut issuer = Issuer {
+                name: "i".to_owned(),
+                audience: vec!["a".to_owned()],
+                keys: Vec::new(),
+            };
+            let algorithm: KeyAlgorithm = algorithm.parse().expect("an algorithm");
+            let got = issuer.add("k".to_owned(), algorithm, material);
+            match (&got, expected) {
+                (Ok(()), None) => {}
+                (Err(message), Some(words)) => assert!(message.contains(words), "{message}"),
+                _ => panic!("{algorithm}: {got:?}, not {expected:?}"),
+            }
+        };
+        check("HS256", &[7; 31], Some("31 bytes"));
+        check("HS256", &[7; 32], None);
+        check("RS256", &RSA.public, None);
+        check("RS256", &EC.public, Some("RS256"));
+        check("ES256", &EC.public, None);
+        check("ES256", &RSA.public, Some("ES256"));
+        check("EdDSA", &ED.public, None);
+        check("EdDSA", &EC.public, Some("EdDSA"));
+        check(
+            "EdDSA",
+            b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----",
+            Some("public half"),
+        );
+        check(
+            "ES256",
+            b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+            Some("openssl"),
+        );
+        check("RS256", b"\xff\xfe", Some("PEM"));
+        check("RS256", b"hello", Some("PEM"));
+    }
+
+    #[test]
+    fn small_rsa_keys_are_refused() {
+        // A key of 1024 bits: the library reads it and then never verifies with it.
+        let small = "-----BEGIN PUBLIC KEY-----
+            MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDbEw1owOCVFH5XwZ3oJGwOuai7
+            NGw86qfMXU5rfUbCmmazyNiGJih7l6li2PvSCJvFFvolwgrnveikU0W8aT6pYdpK
+            w9EeWoJe9UmAAoSIunctguUxD1hVyWV4uAtryDZoCc3u7v4UPcS3JqPscpNjy70e
+            1ZlrbE0yQWxga8w1gwIDAQAB
+            -----END PUBLIC KEY-----";
+        let mut issuer = Issuer {
+            name: "i".to_owned(),
+            audience: vec!["a".to_owned()],
+            keys: Vec::new(),
+        };
+        let got = issuer.add("k".to_owned(), KeyAlgorithm::Rs256, small.as_bytes());
+        assert!(got.expect_err("too small").contains("2048"));
+        // And a larger one than the usual is fine.
+        let large = rsa_pair(KeySize::Rsa3072);
+        let large = issuer.add("l".to_owned(), KeyAlgorithm::Rs256, &large.public);
+        assert_eq!(large, Ok(()));
     }
 }

@@ -188,8 +188,9 @@ impl Meters {
         }
     }
 
-    /// Drops what says nothing any more. To be called every few seconds from a timer;
-    /// it takes about 30 ns an entry and blocks no request.
+    /// Drops what says nothing any more. To be called every few seconds, from a thread
+    /// that may be busy for a while: it visits every key (a million take in the order
+    /// of 100 ms), and holds up no request meanwhile.
     pub fn sweep(&self, now: Instant) {
         let now = self.nanos(now);
         self.public.sweep(now);
