@@ -2,7 +2,6 @@
 //! Pods' paths belong to pods, so none of this is served on their hosts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use http::header::CONTENT_TYPE;
@@ -30,7 +29,7 @@ impl Admin {
 
     /// Ready: the table is there, and the process is not leaving.
     fn ready(&self) -> Response<Vec<u8>> {
-        if self.shared.connections.draining.load(Ordering::Relaxed) {
+        if self.shared.connections.is_draining() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "leaving\n");
         }
         match self.shared.table.staleness(std::time::Instant::now()) {

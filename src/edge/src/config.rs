@@ -1,7 +1,7 @@
 //! The sections `[edge]`, `[tls]` and `[log]`: read, checked, and split into what
 //! is fixed at start and what a reload changes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,12 @@ use crate::access_log;
 use crate::balance::Health;
 use crate::peer::TargetPolicy;
 use crate::tls::Certificates;
+
+/// Where an edge serves that is told nothing else.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The domain of an edge that is told no other: browsers resolve all of `.localhost`
+/// to this machine.
+const DEFAULT_DOMAIN: &str = "podgate.localhost";
 
 /// What takes a restart to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,18 +119,20 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
         log,
         pod_cidr,
     } = sections;
-    let fixed = Fixed {
+    let mut fixed = Fixed {
         http: edge.list("http").unwrap_or_default(),
         https: edge.list("https").unwrap_or_default(),
         admin: edge.parse("admin"),
         threads: integer(edge, "threads", 1, 1024)
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
     };
-    if fixed.http.is_empty() && fixed.https.is_empty() && edge.is_clean() {
-        edge.problem("http", "neither `http` nor `https` names an address to listen on");
+    if fixed.http.is_empty() && fixed.https.is_empty() {
+        fixed.http.push(DEFAULT_HTTP);
     }
 
-    let domain = edge.parse::<String>("domain").unwrap_or_default().to_ascii_lowercase();
+    let domain = edge
+        .parse::<String>("domain")
+        .map_or_else(|| DEFAULT_DOMAIN.to_owned(), |domain| domain.to_ascii_lowercase());
     if let Err(reason) = check_domain(&domain) {
         edge.problem("domain", reason);
     }
@@ -236,7 +244,7 @@ fn access_log(log: &mut Section<'_>) -> Option<access_log::Settings> {
 /// A domain of DNS labels, without a final dot; not an address.
 fn check_domain(domain: &str) -> Result<(), String> {
     if domain.is_empty() {
-        return Err("required: the domain under which services are named, e.g. \"pinacle.dev\"".to_owned());
+        return Err("must name the domain under which services are, e.g. \"pinacle.dev\"".to_owned());
     }
     // RFC 1035: 255 octets on the wire, and a service's label of up to 63 comes first.
     if domain.len() > 253 - 64 {

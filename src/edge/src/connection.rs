@@ -15,7 +15,6 @@ pub(crate) mod places;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -26,6 +25,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use pingora_timeout::timeout;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::downstream::{Downstream, local_address, peer_address};
@@ -42,11 +42,38 @@ const READ: usize = 4096;
 const LAST_REQUEST: Duration = Duration::from_millis(1500);
 
 /// What all connections of the process share.
-#[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) places: Arc<Places>,
-    /// Set when the process is leaving: connections close after their next answer.
-    pub(crate) draining: AtomicBool,
+    draining: watch::Sender<bool>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            places: Arc::default(),
+            draining: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Connections {
+    /// The process is leaving: connections close after their next answer, idle ones
+    /// in a moment.
+    pub(crate) fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Ready a moment after [`Self::drain`].
+    async fn left(&self) {
+        let mut draining = self.draining.subscribe();
+        // The sender is ours, so this cannot fail.
+        let _ = draining.wait_for(|draining| *draining).await;
+        tokio::time::sleep(LAST_REQUEST).await;
+    }
 }
 
 /// What a listener is for.
@@ -153,7 +180,7 @@ impl Front {
     ) {
         let mut kept: Option<HttpPersistentSettings> = None;
         loop {
-            let head = match self.next_head(&mut downstream, kept.is_some(), shutdown).await {
+            let head = match self.next_head(&mut downstream, kept.is_some()).await {
                 Ok(head) => head,
                 Err(Over::Quietly) => return,
                 Err(Over::Http2) => {
@@ -183,12 +210,7 @@ impl Front {
     }
 
     /// Waits for the next request and reads its head.
-    async fn next_head(
-        &self,
-        downstream: &mut Downstream,
-        between: bool,
-        shutdown: &ShutdownWatch,
-    ) -> Result<Head, Over> {
+    async fn next_head(&self, downstream: &mut Downstream, between: bool) -> Result<Head, Over> {
         // Taken out, not held: an idle connection may outlive many reloads.
         let (timeouts, bounds) = {
             let settings = self.shared.settings();
@@ -196,12 +218,11 @@ impl Front {
         };
         if downstream.ahead().is_empty() {
             let _idle = between.then(|| Gauged::new(&self.shared.metrics.connections_idle));
-            let mut leaving = shutdown.clone();
             let first = timeout(timeouts.idle, downstream.read_ahead(READ));
             let read = tokio::select! {
                 biased;
                 read = first => read,
-                () = left(&mut leaving) => return Err(Over::Quietly),
+                () = self.shared.connections.left() => return Err(Over::Quietly),
             };
             match read {
                 Ok(Ok(count)) if count > 0 => {}
@@ -263,16 +284,6 @@ async fn more(downstream: &mut Downstream, limit: Duration, started: Instant) ->
     }
 }
 
-/// Ready a moment after the process is told to stop.
-async fn left(shutdown: &mut ShutdownWatch) {
-    while !*shutdown.borrow() {
-        if shutdown.changed().await.is_err() {
-            break;
-        }
-    }
-    tokio::time::sleep(LAST_REQUEST).await;
-}
-
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
@@ -282,7 +293,7 @@ impl ServerApp for Front {
     }
 
     async fn cleanup(&self) {
-        self.shared.connections.draining.store(true, Ordering::Release);
+        self.shared.connections.drain();
         tokio::time::sleep(LAST_REQUEST).await;
         self.serve.http_cleanup().await;
         self.redirect.http_cleanup().await;

@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -317,7 +316,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let settings = Arc::clone(&*self.shared.settings());
-        if self.shared.connections.draining.load(Ordering::Relaxed) {
+        if self.shared.connections.is_draining() {
             session.set_keepalive(None);
         }
         let peer = session

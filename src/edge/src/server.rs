@@ -4,13 +4,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use model::Update;
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::apps::http_app::HttpServer;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{GetSocketDigest, SocketDigest};
 use pingora_core::server::configuration::{Opt, ServerConf};
@@ -94,7 +95,7 @@ impl Handle {
     /// when none is left, or after `edge.timeouts.drain`.
     pub async fn drain(&self) {
         let limit = self.0.settings().options.timeouts.drain;
-        self.0.connections.draining.store(true, Ordering::Release);
+        self.0.connections.drain();
         let until = Instant::now() + limit;
         while self.0.connections.places.open() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -112,14 +113,16 @@ impl Edge {
         metrics.reloaded(1, true);
         let shared = Arc::new(Shared::new(config, table, metrics).map_err(StartError::AccessLog)?);
         let conf = Arc::new(server_conf(&fixed));
+        let idle = shared.settings().options.timeouts.idle;
         let proxy = |redirect: Option<u16>| -> Arc<HttpProxy<Proxy>> {
-            Arc::new(http_proxy(
-                &conf,
-                Proxy {
-                    shared: Arc::clone(&shared),
-                    redirect,
-                },
-            ))
+            let shared = Arc::clone(&shared);
+            let mut http = http_proxy(&conf, Proxy { shared, redirect });
+            let mut options = HttpServerOptions::default();
+            // Pingora has none by default, and keeps idle connections for ever.
+            options.h2_idle_timeout = Some(idle);
+            http.server_options = Some(options);
+            http.h2_options = Some(h2_options());
+            Arc::new(http)
         };
         let https_port = fixed.https.first().map_or(443, SocketAddr::port);
         let front = Front {
@@ -216,6 +219,15 @@ impl Edge {
         }
         Ok(())
     }
+}
+
+/// Pingora's bounds on headers and streams, with windows for uploads: at the default
+/// of 64 KiB a stream moves one window a round trip.
+fn h2_options() -> H2Options {
+    let mut options = default_h2_options();
+    options.initial_window_size(1 << 20);
+    options.initial_connection_window_size(4 << 20);
+    options
 }
 
 fn server_conf(fixed: &Fixed) -> ServerConf {

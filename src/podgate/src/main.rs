@@ -1,2 +1,77 @@
-//! podgate.
-fn main() {}
+//! The one binary: command line, config file, and the wiring of roles.
+//!
+//! `run` starts the roles that a config file asks for; `check` and `reload` deal
+//! with that file; `demo` writes one and runs on it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod config;
+mod demo;
+mod logging;
+mod reload;
+mod run;
+mod state;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The edge of a cloud development platform: gives every service of every pod its own
+/// name, and lets in only those who may enter.
+#[derive(Parser)]
+#[command(name = "podgate", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the roles that a config file configures
+    Run {
+        /// The config file (TOML)
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Run these roles only, e.g. edge,control
+        #[arg(long, value_delimiter = ',', value_name = "ROLES")]
+        roles: Option<Vec<config::Role>>,
+    },
+    /// Check a config file without starting: exit 0, or 1 with every problem and its key
+    Check {
+        /// The config file (TOML)
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Put a changed config file in force; exits 1 when the running podgate refuses it
+    Reload {
+        /// The config file that podgate was started with
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run { config, roles } => run::run(&config, roles.as_deref(), prometheus::Registry::new()),
+        Command::Check { config } => config::check(&config),
+        Command::Reload { config } => reload::ask(&config),
+        Command::Demo(args) => demo::run(&args, |config, registry| run::run(config, None, registry)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("podgate: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the person at the terminal.
+#[allow(clippy::print_stderr, reason = "this is the command line speaking")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

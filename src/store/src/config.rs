@@ -12,7 +12,7 @@ const DEFAULT_URL: &str = "sqlite:podgate.db";
 const FEWEST_CONNECTIONS: u32 = 4;
 
 /// Where the store is and how it is followed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The database.
     pub(crate) location: Location,
