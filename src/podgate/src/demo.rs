@@ -15,15 +15,15 @@ use anyhow::Context as _;
 use model::UnixMillis;
 use prometheus::Registry;
 
-mod place;
 mod addresses;
-mod pki;
-mod world;
 mod origin;
 mod page;
-mod traffic;
+mod pki;
+mod place;
 mod script;
 mod summary;
+mod traffic;
+mod world;
 
 use addresses::Addresses;
 use place::Place;
@@ -54,10 +54,7 @@ pub(crate) struct DemoArgs {
 
 /// Makes the demo's world, and hands the config file it wrote to `serve`, which runs
 /// podgate on it until somebody interrupts; the metrics are to go to the registry.
-pub(crate) fn run(
-    args: &DemoArgs,
-    serve: impl FnOnce(&Path, Registry) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+pub(crate) fn run(args: &DemoArgs, serve: impl FnOnce(&Path, Registry) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let now = SystemTime::now();
     let addresses = Addresses::free(args.http, args.https)?;
     let place = Place::take(&args.dir)?;
@@ -138,7 +135,7 @@ allow_targets = ["127.0.0.1/32"]
 drain = "1s"
 
 [[tls.certificates]]
-certificate = {certificate}
+cert = {certificate}
 key = {key}
 
 [limits]

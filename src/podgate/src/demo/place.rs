@@ -65,7 +65,11 @@ impl Place {
                 return Err(error).with_context(|| format!("lock {}", mark.display()));
             }
         }
-        let place = Self { dir, shown, _lock: lock };
+        let place = Self {
+            dir,
+            shown,
+            _lock: lock,
+        };
         place.clear()?;
         Ok(place)
     }

@@ -132,12 +132,28 @@ pub(super) fn json(world: &World, addresses: &Addresses, pki: &Pki) -> Value {
 
 /// What a person reads; with colour on a terminal.
 pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: bool) -> String {
-    let paint = |code: &'static str| move |text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint = |code: &'static str| {
+        move |text: &str| {
+            if colour {
+                format!("\x1b[{code}m{text}\x1b[0m")
+            } else {
+                text.to_owned()
+            }
+        }
+    };
     let (bold, soft, green, red) = (paint("1"), paint("2"), paint("32"), paint("31"));
     let mut out = String::new();
     let mut say = |line: &str| {
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}", if line.is_empty() { String::new() } else { format!("  {line}") });
+        let _ = writeln!(
+            out,
+            "{}",
+            if line.is_empty() {
+                String::new()
+            } else {
+                format!("  {line}")
+            }
+        );
     };
     say("");
     say(&format!("{}  is up. Open the app:", bold("podgate")));
@@ -148,16 +164,32 @@ pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: 
             (_, true) => "john, and mary for an hour",
             _ => "john",
         };
-        say(&format!("{:<5} {}  {}", bold(service.name.as_str()), green(&service.url), soft(who)));
+        say(&format!(
+            "{:<5} {}  {}",
+            bold(service.name.as_str()),
+            green(&service.url),
+            soft(who)
+        ));
     }
     say("");
-    say(&soft(&format!("The browser will ask about the certificate, whose authority is {}.", place.shown("ca.pem"))));
+    say(&soft(&format!(
+        "The browser will ask about the certificate, whose authority is {}.",
+        place.shown("ca.pem")
+    )));
     say("");
     say("Try:");
     for line in lines(world, place) {
         say("");
         let status = line.status.to_string();
-        say(&format!("{} {}", soft(&format!("# {}", line.about)), if line.status < 400 { green(&status) } else { red(&status) }));
+        say(&format!(
+            "{} {}",
+            soft(&format!("# {}", line.about)),
+            if line.status < 400 {
+                green(&status)
+            } else {
+                red(&status)
+            }
+        ));
         for part in line.command.lines() {
             say(part);
         }
@@ -171,7 +203,11 @@ pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: 
         say(&person.token);
     }
     say("");
-    say(&format!("API      http://{}/api/v1  {}", addresses.control, soft(&format!("token in {}", place.shown("admin.token")))));
+    say(&format!(
+        "API      http://{}/api/v1  {}",
+        addresses.control,
+        soft(&format!("token in {}", place.shown("admin.token")))
+    ));
     say(&format!("Metrics  http://{}/metrics", addresses.admin));
     say(&format!("Config   {}", place.shown("podgate.toml")));
     say("");

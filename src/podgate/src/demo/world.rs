@@ -86,7 +86,14 @@ impl World {
             ("api", 8000, Visibility::Private, api),
             ("code", 8080, Visibility::Private, code),
         ] {
-            let service = create(&store, pod.id, &john.name, addresses, (service, port, visibility, target)).await?;
+            let service = create(
+                &store,
+                pod.id,
+                &john.name,
+                addresses,
+                (service, port, visibility, target),
+            )
+            .await?;
             services.push(service);
         }
         let share_until = now.plus(SHARE);
@@ -128,7 +135,13 @@ fn name(text: &str) -> anyhow::Result<Name> {
     text.parse().with_context(|| format!("name something {text}"))
 }
 
-async fn person(store: &Store, issuer: &Issuer, place: &Place, called: &str, now: UnixMillis) -> anyhow::Result<Person> {
+async fn person(
+    store: &Store,
+    issuer: &Issuer,
+    place: &Place,
+    called: &str,
+    now: UnixMillis,
+) -> anyhow::Result<Person> {
     let User { id, name } = store
         .create_user(&name(called)?)
         .await
