@@ -177,26 +177,27 @@ mod tests {
 
     #[test]
     fn the_scheme_is_the_connections_unless_a_trusted_proxy_says_otherwise() {
-        let check = |peer: &str, tls: bool, proto: Option<&str>, expected: bool| {
+        let check = |peer: &str, tls: bool, protos: &[&str], expected: bool| {
             let mut headers = HeaderMap::new();
-            if let Some(proto) = proto {
-                headers.insert(X_FORWARDED_PROTO, HeaderValue::from_str(proto).expect("a value"));
+            for proto in protos {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_str(proto).expect("a value"));
             }
             assert_eq!(
                 resolve(ip(peer), tls, &headers, &proxies()).https,
                 expected,
-                "{peer} {proto:?}"
+                "{peer} {protos:?}"
             );
         };
-        check("192.0.2.1", false, Some("https"), false);
-        check("192.0.2.1", true, Some("http"), true);
-        check("10.0.0.1", false, Some("https"), true);
-        check("10.0.0.1", false, Some("HTTPS"), true);
-        check("10.0.0.1", false, Some("wss"), true);
-        check("10.0.0.1", true, Some("http"), false);
-        check("10.0.0.1", false, Some("http, https"), true);
-        check("10.0.0.1", true, Some("gopher"), true);
-        check("10.0.0.1", true, None, true);
+        check("192.0.2.1", false, &["https"], false);
+        check("192.0.2.1", true, &["http"], true);
+        check("10.0.0.1", false, &["https"], true);
+        check("10.0.0.1", false, &["HTTPS"], true);
+        check("10.0.0.1", false, &["wss"], true);
+        check("10.0.0.1", true, &["http"], false);
+        check("10.0.0.1", false, &["http, https"], true);
+        check("10.0.0.1", false, &["http", "https"], true);
+        check("10.0.0.1", true, &["gopher"], true);
+        check("10.0.0.1", true, &[], true);
     }
 
     #[test]

@@ -294,6 +294,30 @@ mod tests {
         assert!(!admitted(meter.debit(2, 1_000_000_000, pace)));
     }
 
+    #[test]
+    fn a_count_on_a_swept_entry_starts_afresh() {
+        let meter = Meter::new(10);
+        let pace = pace("1/1s");
+        let later = 5_000_000_000;
+        meter.debit(1_u64, 0, pace);
+        let tats = meter.tats.pin();
+        let held = tats.get(&1).expect("just counted");
+        meter.sweep(later);
+        assert_eq!(
+            take(held, later, pace),
+            None,
+            "whoever still holds the entry must look again"
+        );
+        // An entry marked but not yet taken out.
+        tats.insert(1, AtomicU64::new(DEAD));
+        assert!(admitted(meter.peek(1, later, pace)));
+        assert!(admitted(meter.debit(1, later, pace)));
+        assert!(!admitted(meter.debit(1, later, pace)));
+        tats.insert(2, AtomicU64::new(DEAD));
+        meter.sweep(later);
+        assert_eq!(meter.len(), 1);
+    }
+
     /// Threads that debit and sweep the same keys at one moment: a sweep between a
     /// look-up and its count must not lose the count.
     #[test]
