@@ -1,8 +1,6 @@
 //! What the demo tells: to the page, to a program (`--json`), and to the person who
 //! started it.
 
-use std::fmt::Write as _;
-
 use model::Visibility;
 use serde_json::{Value, json};
 
@@ -132,86 +130,89 @@ pub(super) fn json(world: &World, addresses: &Addresses, pki: &Pki) -> Value {
 
 /// What a person reads; with colour on a terminal.
 pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: bool) -> String {
-    let paint = |code: &'static str| {
-        move |text: &str| {
-            if colour {
-                format!("\x1b[{code}m{text}\x1b[0m")
-            } else {
-                text.to_owned()
-            }
-        }
-    };
-    let (bold, soft, green, red) = (paint("1"), paint("2"), paint("32"), paint("31"));
-    let mut out = String::new();
-    let mut say = |line: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "{}",
-            if line.is_empty() {
-                String::new()
-            } else {
-                format!("  {line}")
-            }
-        );
-    };
-    say("");
-    say(&format!("{}  is up. Open the app:", bold("podgate")));
-    say("");
+    let ink = Ink(colour);
+    let mut services = String::new();
     for service in &world.services {
         let who = match (service.visibility, service.shared) {
             (Visibility::Public, _) => "everybody",
             (_, true) => "john, and mary for an hour",
             _ => "john",
         };
-        say(&format!(
-            "{:<5} {}  {}",
-            bold(service.name.as_str()),
-            green(&service.url),
-            soft(who)
-        ));
+        let name = ink.bold(&format!("{:<5}", service.name.as_str()));
+        services += &format!("  {name} {}  {}\n", ink.green(&service.url), ink.soft(who));
     }
-    say("");
-    say(&soft(&format!(
-        "The browser will ask about the certificate, whose authority is {}.",
-        place.shown("ca.pem")
-    )));
-    say("");
-    say("Try:");
+    let mut tries = String::new();
     for line in lines(world, place) {
-        say("");
         let status = line.status.to_string();
-        say(&format!(
-            "{} {}",
-            soft(&format!("# {}", line.about)),
-            if line.status < 400 {
-                green(&status)
-            } else {
-                red(&status)
-            }
-        ));
-        for part in line.command.lines() {
-            say(part);
+        let status = if line.status < 400 {
+            ink.green(&status)
+        } else {
+            ink.red(&status)
+        };
+        let command = line.command.replace('\n', "\n  ");
+        tries += &format!("\n  {} {status}\n  {command}\n", ink.soft(&format!("# {}", line.about)));
+    }
+    let mut tokens = String::new();
+    for person in [&world.john, &world.mary] {
+        let file = place.shown(&format!("{}.token", person.name));
+        let name = ink.bold(person.name.as_str());
+        tokens += &format!("\n  {name}  {}\n  {}\n", ink.soft(&file), person.token);
+    }
+    format!(
+        "
+  {podgate} is up. Open the app:
+
+{services}
+  {certificate}
+
+  Try:
+{tries}
+  Tokens, good for a day:
+{tokens}
+  API      http://{control}/api/v1  {admin_token}
+  Metrics  http://{admin}/metrics
+  Config   {config}
+
+  Ctrl-C ends it.
+
+",
+        podgate = ink.bold("podgate"),
+        certificate = ink.soft(&format!(
+            "The browser will ask about the certificate; its authority is {}.",
+            place.shown("ca.pem")
+        )),
+        control = addresses.control,
+        admin_token = ink.soft(&format!("token in {}", place.shown("admin.token"))),
+        admin = addresses.admin,
+        config = place.shown("podgate.toml"),
+    )
+}
+
+/// Colours, or none.
+struct Ink(bool);
+
+impl Ink {
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
         }
     }
-    say("");
-    say("Tokens, good for a day:");
-    for person in [&world.john, &world.mary] {
-        say("");
-        let file = place.shown(&format!("{}.token", person.name));
-        say(&format!("{}  {}", bold(person.name.as_str()), soft(&file)));
-        say(&person.token);
+
+    fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
     }
-    say("");
-    say(&format!(
-        "API      http://{}/api/v1  {}",
-        addresses.control,
-        soft(&format!("token in {}", place.shown("admin.token")))
-    ));
-    say(&format!("Metrics  http://{}/metrics", addresses.admin));
-    say(&format!("Config   {}", place.shown("podgate.toml")));
-    say("");
-    say("Ctrl-C ends it.");
-    say("");
-    out
+
+    fn soft(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn green(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn red(&self, text: &str) -> String {
+        self.paint("31", text)
+    }
 }

@@ -7,7 +7,7 @@ const chart = {
   canvas: $("chart").querySelector("canvas"),
   samples: [],
   ahead: 0, // the demo's clock minus this browser's
-  top: 8,
+  top: 4,
   slow: 4,
   pointer: null,
   colors: {},
@@ -65,7 +65,7 @@ const chart = {
   paint() {
     const { pen, colors } = this;
     const [width, height] = this.size;
-    const [left, right] = [34, width - 2];
+    const [left, right] = [40, width - 2];
     const [roof, floor] = [8, height - 122];
     const [roof2, floor2] = [height - 84, height - 24];
     const span = this.span();
@@ -76,7 +76,7 @@ const chart = {
     const rate = (bar) => bar.total * (1000 / BAR);
 
     const nice = (value, steps) => steps.find((step) => step >= value) ?? Math.ceil(value / 1000) * 1000;
-    const want = nice(Math.max(...seen.map(rate), 0) * 1.08, [8, 16, 24, 40, 60, 80, 120, 160, 240, 320, 480, 800, 1200, 2000]);
+    const want = nice(Math.max(...seen.map(rate), 0) * 1.08, [4, 8, 16, 24, 40, 60, 80, 120, 160, 240, 320, 480, 800, 1200, 2000]);
     const wantSlow = nice(Math.max(...seen.map((bar) => bar.p99 ?? 0), 0), [10, 100, 1000, 10000]);
     const ease = still.matches ? 1 : .14;
     this.top += (want - this.top) * ease;
