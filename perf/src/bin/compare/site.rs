@@ -138,15 +138,11 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
     listener.local_addr().context("read the free port")
 }
 
-/// Finds a program in `PODGATE_TOOLS`, the tools that `make bench` installs, or `PATH`.
+/// Finds a program in `PODGATE_TOOLS` (by default where `make bench` installs) or `PATH`.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let tools = std::env::var_os("PODGATE_TOOLS").map(PathBuf::from);
-    let installed = target_dir().join(".tools/venv");
+    let tools = std::env::var_os("PODGATE_TOOLS").map_or_else(|| workspace().join("target/tools"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    tools
-        .iter()
-        .flat_map(|dir| [dir.join("bin"), dir.clone()])
-        .chain([installed.join("bin")])
+    std::iter::once(tools.join("bin"))
         .chain(std::env::split_paths(&path))
         // Debian keeps nginx and haproxy where a user's PATH may not look.
         .chain([PathBuf::from("/usr/sbin")])

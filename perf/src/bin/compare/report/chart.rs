@@ -76,7 +76,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     )?;
     label(out, MARGIN, 38.0, "title", "CPU time per request, in microseconds")?;
     let under = format!(
-        "One core per proxy; less is better. Paler part: the auth server. {}.",
+        "One core per proxy; less is better. Paler: the auth server. Grey figures: ratio to nginx. {}.",
         report.machine
     );
     label(out, MARGIN, 60.0, "soft", &under)?;
@@ -107,9 +107,14 @@ fn panel(out: &mut String, x: f64, y: f64, scenario: Scenario, bars: &[&Summary]
         if bar.auth_us > 0.0 {
             rect(out, left + own, top, auth, "auth")?;
         }
-        let ratio = bar.cpu_ratio.map_or_else(String::new, |ratio| format!("  {ratio:.2}x"));
-        let figure = format!("{:.1}{ratio}", bar.proxy_us + bar.auth_us);
-        label(out, left + own + auth + 6.0, base, strong.trim(), &figure)?;
+        let ratio = bar.cpu_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}x"));
+        writeln!(
+            out,
+            "  <text class=\"{}\" x=\"{:.1}\" y=\"{base:.1}\">{:.1}<tspan class=\"soft\" dx=\"8\">{ratio}</tspan></text>",
+            strong.trim(),
+            left + own + auth + 6.0,
+            bar.proxy_us + bar.auth_us,
+        )?;
     }
     let bottom = y + PANEL_HEAD + bars.len() as f64 * STEP - (STEP - BAR) + 2.0;
     writeln!(
@@ -142,7 +147,7 @@ mod tests {
         // The longest bar (28 + 8 us) takes all the room, 210; nginx's 20 us its share.
         assert!(svg.contains("width=\"116.7\""), "{svg}");
         assert!(svg.contains("class=\"auth\""), "{svg}");
-        assert!(svg.contains("36.0  1.80x"), "{svg}");
+        assert!(svg.contains(">36.0<tspan class=\"soft\" dx=\"8\">1.80x<"), "{svg}");
         assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
     }
 }
