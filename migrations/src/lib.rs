@@ -9,7 +9,7 @@
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::{DbErr, MigrationTrait, MigratorTrait, SchemaManager, Table};
-use sea_orm_migration::sea_orm::DatabaseTransaction;
+use sea_orm_migration::sea_orm::{DatabaseConnection, DatabaseTransaction};
 
 mod column;
 mod m0001_changes;
@@ -29,6 +29,15 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_issuer_keys::Migration),
         ]
     }
+}
+
+/// Whether [`up`] has nothing to do. Reads only, so that opening a store never waits
+/// for its writers.
+///
+/// # Errors
+/// As [`up`].
+pub async fn is_current(db: &DatabaseConnection) -> Result<bool, DbErr> {
+    Ok(Migrator::get_pending_migrations_read_only(db).await?.is_empty())
 }
 
 /// Brings the schema up to date, all of it or nothing. The caller keeps others out

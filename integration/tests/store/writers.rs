@@ -8,7 +8,7 @@ use model::{Change, Entity, Revision};
 use store::StoreError;
 use tokio::task::JoinSet;
 
-use crate::{Database, name, next, pod_of, service_of, small_world, snapshot};
+use crate::{At, Database, name, next, pod_of, service_of, small_world, snapshot};
 
 on_both!(
     colliding_labels_get_exactly_one_owner,
@@ -111,6 +111,28 @@ async fn a_slow_writer_is_not_lost(database: Database) {
         }
     }
     assert_eq!(seen, ["slow", "fast"]);
+}
+
+/// A caller of the API that hangs up drops whatever is under way for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_is_dropped_leaves_no_transaction_open() {
+    let database = Database::postgres().await;
+    let store = database.open().await;
+    let At::Server(server) = &database.at else {
+        panic!("this one is a server");
+    };
+    for at in 0..400 {
+        // Cut off at every stage of it.
+        let begin = tokio::time::timeout(Duration::from_micros(at * 10), store.begin());
+        drop(begin.await);
+    }
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+    integration::wait::until("the last transaction to end", async || {
+        (server.sql(open).await == "0").then_some(())
+    })
+    .await;
+    let batch = store.begin().await.expect("begin");
+    assert_eq!(batch.commit().await.expect("commit"), Revision(1));
 }
 
 async fn a_dropped_batch_leaves_nothing(database: Database) {

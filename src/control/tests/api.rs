@@ -123,9 +123,9 @@ impl Answer {
         assert_eq!((self.status, self.body), (StatusCode::NO_CONTENT, Value::Null));
     }
 
-    /// It is a problem (RFC 9457) of this status, about this field, that says this.
+    /// It is refused with a problem (RFC 9457) of this status, about this field, that says this.
     #[track_caller]
-    fn is_problem(self, status: u16, field: Option<&str>, says: &str) {
+    fn refused(self, status: u16, field: Option<&str>, says: &str) {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], status);
@@ -154,7 +154,7 @@ async fn without_the_token_nothing_is_told() {
             }
             let answer = api.send(request.body(Body::empty()).expect("a request")).await;
             assert_eq!(answer.headers["www-authenticate"], "Bearer", "{authorization:?}");
-            answer.is_problem(401, None, "bearer token");
+            answer.refused(401, None, "bearer token");
         }
     }
     let request = Request::get("/api/v1/users").header("authorization", format!("bearer {TOKEN}"));
@@ -177,12 +177,10 @@ async fn users_and_teams_by_id_or_name() {
         assert_eq!(api.get(kind).await.ok(), json!({ "items": [made], "next": null }));
         api.post(kind, json!({ "name": "john" }))
             .await
-            .is_problem(409, Some("name"), "`john` is taken");
+            .refused(409, Some("name"), "`john` is taken");
         api.delete(&format!("{kind}/john")).await.gone();
-        api.get(&format!("{kind}/john")).await.is_problem(404, None, "`john`");
-        api.delete(&format!("{kind}/John"))
-            .await
-            .is_problem(404, None, "`John`");
+        api.get(&format!("{kind}/john")).await.refused(404, None, "`john`");
+        api.delete(&format!("{kind}/John")).await.refused(404, None, "`John`");
     }
 }
 
@@ -192,7 +190,7 @@ async fn a_bad_body_is_named_by_its_field() {
     let pod = api.world().await;
     let services = format!("{pod}/services");
     let check = async |path: &str, body: Value, field: &str, says: &str| {
-        api.post(path, body).await.is_problem(422, Some(field), says);
+        api.post(path, body).await.refused(422, Some(field), says);
     };
     check("users", json!({ "name": "John" }), "name", "`J`").await;
     check("users", json!({ "name": 7 }), "name", "expected a string").await;
@@ -262,22 +260,18 @@ async fn a_bad_body_is_named_by_its_field() {
 
     api.call(Method::POST, "users", "{")
         .await
-        .is_problem(400, None, "not JSON");
+        .refused(400, None, "not JSON");
     api.call(Method::POST, "users", "{\"name\":\"x\"} x")
         .await
-        .is_problem(400, None, "more than JSON");
+        .refused(400, None, "more than JSON");
     api.call(Method::POST, "users", " ".repeat(70_000))
         .await
-        .is_problem(413, None, "too large");
-    api.call(Method::PATCH, "users", "")
-        .await
-        .is_problem(405, None, "method");
-    api.get("nothing").await.is_problem(404, None, "path");
-    api.get("users?limit=0")
-        .await
-        .is_problem(422, Some("limit"), "1 to 1000");
-    api.get("users?limit=x").await.is_problem(400, None, "limit");
-    api.get("users?after=x").await.is_problem(422, Some("after"), "`next`");
+        .refused(413, None, "too large");
+    api.call(Method::PATCH, "users", "").await.refused(405, None, "method");
+    api.get("nothing").await.refused(404, None, "path");
+    api.get("users?limit=0").await.refused(422, Some("limit"), "1 to 1000");
+    api.get("users?limit=x").await.refused(400, None, "limit");
+    api.get("users?after=x").await.refused(422, Some("after"), "`next`");
     assert_eq!(api.get("users").await.ok()["items"].as_array().map(Vec::len), Some(2));
 }
 
@@ -311,7 +305,7 @@ async fn a_service_answers_where_it_is() {
     let crossing = "pods/project-john%2Fx-my/services";
     api.post(&other, new("app-x")).await.made();
     let answer = api.post(crossing, new("app")).await;
-    answer.is_problem(409, Some("name"), "host label `app-x-my-project-john` is taken");
+    answer.refused(409, Some("name"), "host label `app-x-my-project-john` is taken");
 
     let changed = api
         .patch(&path, json!({ "visibility": "public", "targets": [] }))
@@ -323,10 +317,10 @@ async fn a_service_answers_where_it_is() {
     );
     api.patch(&path, json!({ "host": "x" }))
         .await
-        .is_problem(422, Some("host"), "unknown field");
+        .refused(422, Some("host"), "unknown field");
     api.delete(&path).await.gone();
-    api.get(&path).await.is_problem(404, None, "service `app`");
-    api.patch(&path, json!({})).await.is_problem(404, None, "service `app`");
+    api.get(&path).await.refused(404, None, "service `app`");
+    api.patch(&path, json!({})).await.refused(404, None, "service `app`");
 }
 
 #[tokio::test]
@@ -375,7 +369,7 @@ async fn a_pod_is_changed_field_by_field() {
     );
     api.post("pods", json!({ "name": "myproject", "owner": "john" }))
         .await
-        .is_problem(409, Some("name"), "pod name `myproject` is taken");
+        .refused(409, Some("name"), "pod name `myproject` is taken");
     let team = api.post("teams", json!({ "name": "core" })).await.made();
     let node = api
         .store
@@ -401,10 +395,10 @@ async fn a_pod_is_changed_field_by_field() {
     );
     api.patch(&pod, json!({ "team": "none" }))
         .await
-        .is_problem(422, Some("team"), "`none`");
+        .refused(422, Some("team"), "`none`");
     api.patch(&pod, json!({ "owner": "mary" }))
         .await
-        .is_problem(422, Some("owner"), "unknown field");
+        .refused(422, Some("owner"), "unknown field");
     let waiting = api
         .post("pods", json!({ "name": "p2", "owner": "john", "node": "n1" }))
         .await
@@ -412,7 +406,7 @@ async fn a_pod_is_changed_field_by_field() {
     assert_eq!(waiting["state"], "pending");
 
     api.delete("users/john").await.gone();
-    api.get(&pod).await.is_problem(404, None, "no pod");
+    api.get(&pod).await.refused(404, None, "no pod");
 }
 
 #[tokio::test]
@@ -421,7 +415,7 @@ async fn members_and_shares_are_set_and_removed() {
     let pod = api.world().await;
     api.post("teams", json!({ "name": "core" })).await.made();
     let path = "teams/core/members/mary";
-    api.get(path).await.is_problem(404, None, "member `mary`");
+    api.get(path).await.refused(404, None, "member `mary`");
     for status in ["invited", "active", "suspended"] {
         let put = api.put(path, json!({ "status": status })).await.ok();
         assert_eq!(put["status"], status);
@@ -430,12 +424,12 @@ async fn members_and_shares_are_set_and_removed() {
     }
     api.put(path, json!({ "status": "boss" }))
         .await
-        .is_problem(422, Some("status"), "`boss`");
+        .refused(422, Some("status"), "`boss`");
     api.put("teams/core/members/nobody", json!({ "status": "active" }))
         .await
-        .is_problem(404, None, "user `nobody`");
+        .refused(404, None, "user `nobody`");
     api.delete(path).await.gone();
-    api.delete(path).await.is_problem(404, None, "no member");
+    api.delete(path).await.refused(404, None, "no member");
 
     let new = json!({ "name": "code", "port": 8080, "visibility": "private" });
     api.post(&format!("{pod}/services"), new).await.made();
@@ -461,17 +455,15 @@ async fn members_and_shares_are_set_and_removed() {
         Some(1)
     );
     let past = json!({ "expires_at": "2020-01-01T00:00:00Z" });
-    api.put(&path, past).await.is_problem(422, Some("expires_at"), "passed");
+    api.put(&path, past).await.refused(422, Some("expires_at"), "passed");
     let vague = json!({ "expires_at": "tomorrow" });
     api.put(&path, vague)
         .await
-        .is_problem(422, Some("expires_at"), "`tomorrow`");
+        .refused(422, Some("expires_at"), "`tomorrow`");
     let unknown = json!({ "expires_at": until, "services": ["code", "web"] });
-    api.put(&path, unknown)
-        .await
-        .is_problem(422, Some("services[1]"), "`web`");
+    api.put(&path, unknown).await.refused(422, Some("services[1]"), "`web`");
     api.delete(&path).await.gone();
-    api.get(&path).await.is_problem(404, None, "share `mary`");
+    api.get(&path).await.refused(404, None, "share `mary`");
 }
 
 #[tokio::test]

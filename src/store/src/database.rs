@@ -12,8 +12,8 @@ use sea_orm::sqlx::ConnectOptions;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::Mutex;
 
@@ -134,6 +134,9 @@ async fn postgres(url: &str, config: &Config) -> Result<DatabaseConnection, sea_
 }
 
 async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
+    if migrations::is_current(db).await? {
+        return Ok(());
+    }
     let transaction = begin_write(db).await?;
     if transaction.get_database_backend() == DbBackend::Postgres {
         transaction
@@ -146,11 +149,35 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
 
 /// Begins a transaction that will write.
 pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    db.begin_with_options(TransactionOptions {
+    let options = TransactionOptions {
         // A transaction that begins by reading would fail at once, whatever the
         // timeout, when another has written by the time it writes itself.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
-    })
-    .await
+    };
+    begin(db, options).await
+}
+
+/// Begins a transaction that sees one state of the database, however long it reads.
+pub(crate) async fn begin_read(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let options = match db.get_database_backend() {
+        DbBackend::Postgres => TransactionOptions {
+            isolation_level: Some(IsolationLevel::RepeatableRead),
+            access_mode: Some(AccessMode::ReadOnly),
+            ..TransactionOptions::default()
+        },
+        // A WAL reader sees one state anyway.
+        _ => TransactionOptions::default(),
+    };
+    begin(db, options).await
+}
+
+/// Begins in a task of its own, which goes on when the caller is dropped: sqlx 0.9
+/// counts a transaction once `BEGIN` has been answered, and one dropped before that
+/// stays open on a connection that goes back to the pool.
+async fn begin(db: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+    let db = db.clone();
+    tokio::spawn(async move { db.begin_with_options(options).await })
+        .await
+        .unwrap_or_else(|ended| Err(DbErr::Conn(RuntimeErr::Internal(ended.to_string()))))
 }

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use model::{Change, Key, Revision, Update};
-use sea_orm::{
-    AccessMode, ColumnTrait, DatabaseTransaction, EntityTrait, IsolationLevel, QueryFilter, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use tokio::sync::mpsc;
 
+use crate::database::begin_read;
 use crate::entity::{Row, issuer_key, member, node, pod, revision, service, share, team, tombstone, user};
 use crate::error::Doing;
 use crate::{Store, StoreError};
@@ -50,7 +49,7 @@ pub(super) async fn since(store: &Store, seen: Revision) -> Result<Since, StoreE
     if counter.is_some_and(|counter| counter.value.unsigned_abs() == seen.0) {
         return Ok(Since::Nothing);
     }
-    let transaction = begin_read(store).await?;
+    let transaction = begin_read(&store.db).await.doing("begin to read")?;
     let now = counter_in(&transaction).await?;
     let seen = i64::try_from(seen.0).unwrap_or(i64::MAX);
     if now.value < seen || seen < now.compacted {
@@ -139,7 +138,7 @@ impl Pieces<'_> {
 }
 
 async fn send_all(store: &Store, out: &mpsc::Sender<Result<Update, StoreError>>) -> Result<(), Broken> {
-    let transaction = begin_read(store).await?;
+    let transaction = begin_read(&store.db).await.doing("begin to read")?;
     let now = counter_in(&transaction).await?;
     let first = Update {
         reset: true,
@@ -158,20 +157,6 @@ async fn send_table<R: Row>(transaction: &DatabaseTransaction, pieces: &mut Piec
         pieces.push(Change::Put(row.entity()?)).await?;
     }
     Ok(())
-}
-
-/// A transaction that sees one state of the database, however long it reads.
-async fn begin_read(store: &Store) -> Result<DatabaseTransaction, StoreError> {
-    if store.is_embedded() {
-        // A WAL reader sees one state anyway.
-        store.db.begin().await
-    } else {
-        store
-            .db
-            .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
-            .await
-    }
-    .doing("begin to read")
 }
 
 async fn counter_in(transaction: &DatabaseTransaction) -> Result<revision::Model, StoreError> {
