@@ -60,6 +60,7 @@ mod tests {
         check("a=1; Domain=app-x-john.pods.pinacle.dev", true);
         check("a=1; Domain=elsewhere.org", true);
         check("a=1; Domain=xpods.pinacle.dev", true);
+        check("a=1; Domain=inacle.dev", true);
         check("a=1; Domain=", true);
         check("a=domain=pods.pinacle.dev", true);
         check("a=1; Domain=pods.pinacle.dev", false);
