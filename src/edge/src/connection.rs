@@ -34,9 +34,6 @@ use crate::connection::places::Places;
 use crate::proxy::Proxy;
 use crate::shared::Shared;
 
-/// A first read that holds nearly every request head.
-const READ: usize = 4096;
-
 /// Requests on connections kept open while the process is leaving are answered, and
 /// told to close; this is how long an idle one is waited for.
 const LAST_REQUEST: Duration = Duration::from_millis(1500);
@@ -218,7 +215,7 @@ impl Front {
         };
         if downstream.ahead().is_empty() {
             let _idle = between.then(|| Gauged::new(&self.shared.metrics.connections_idle));
-            let first = timeout(timeouts.idle, downstream.read_ahead(READ));
+            let first = timeout(timeouts.idle, downstream.read_ahead());
             let read = tokio::select! {
                 biased;
                 read = first => read,
@@ -262,7 +259,7 @@ impl Front {
             // client would never see the answer: take a little more, then let go.
             let mut taken = 0;
             while taken < 64 * 1024 {
-                match downstream.read_ahead(READ).await? {
+                match downstream.read_ahead().await? {
                     0 => break,
                     count => taken += count,
                 }
@@ -277,7 +274,7 @@ impl Front {
 /// Reads more of a head, until `limit` after `started`.
 async fn more(downstream: &mut Downstream, limit: Duration, started: Instant) -> Result<(), Over> {
     let left = limit.saturating_sub(started.elapsed());
-    match timeout(left, downstream.read_ahead(READ)).await {
+    match timeout(left, downstream.read_ahead()).await {
         Ok(Ok(count)) if count > 0 => Ok(()),
         Ok(_) => Err(Over::Quietly),
         Err(_) => Err(Over::Refused(Refusal::HeaderTimeout)),

@@ -285,8 +285,9 @@ fn apply_to_response(edits: Edits, response: &mut ResponseHeader) -> Result<()> 
 }
 
 fn add_quota(quota: Quota, response: &mut ResponseHeader) -> Result<()> {
+    // Beside a pod's own: several policies may stand in one answer.
     for (name, value) in quota.headers() {
-        response.insert_header(name, value)?;
+        response.append_header(name, value)?;
     }
     Ok(())
 }

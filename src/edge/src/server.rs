@@ -258,7 +258,11 @@ impl BackgroundService for Keeper {
             let next = last_check.map_or_else(Instant::now, |last: Instant| last + health.interval);
             tokio::select! {
                 _ = shutdown.changed() => return,
-                _ = sweep.tick() => self.0.sweep(Instant::now()),
+                _ = sweep.tick() => {
+                    let shared = Arc::clone(&self.0);
+                    // Many keys take a while; an error would be a panic in there.
+                    let _ = tokio::task::spawn_blocking(move || shared.sweep(Instant::now())).await;
+                }
                 () = tokio::time::sleep_until(next.into()) => {
                     last_check = Some(Instant::now());
                     self.0.table.balancers().check_all(health).await;

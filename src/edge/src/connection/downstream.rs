@@ -6,7 +6,9 @@
 //! Pingora, and bytes already read back to it (an HTTP/2 preface).
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,13 +23,15 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::head::Body;
 
 /// Pipelined bytes kept while a request is under way; beyond this the client waits.
 const AHEAD: usize = 64 * 1024;
+/// One read; nearly every request head fits.
+const READ: usize = 4096;
 
 enum Transport {
     Plain(Stream),
@@ -112,13 +116,18 @@ impl Downstream {
         &self.ahead
     }
 
-    /// Reads more from the client; 0 when it has closed.
-    pub(crate) async fn read_ahead(&mut self, room: usize) -> io::Result<usize> {
-        self.ahead.reserve(room);
-        match &mut self.transport {
-            Transport::Plain(stream) => stream.read_buf(&mut self.ahead).await,
-            Transport::Tls(stream) => stream.read_buf(&mut self.ahead).await,
-        }
+    /// Reads more from the client; 0 when it has closed. Nothing is allocated until
+    /// something has come, so that waiting costs no memory.
+    pub(crate) async fn read_ahead(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_ahead(cx)).await
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [MaybeUninit::uninit(); READ];
+        let mut buf = ReadBuf::uninit(&mut bytes);
+        ready!(poll_transport(&mut self.transport, cx, &mut buf))?;
+        self.ahead.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
     }
 
     /// Takes the head of the next request, and lets its session read its body.
@@ -194,14 +203,10 @@ impl Downstream {
     /// The request is all read: keeps what else comes for later, and is ready only
     /// when the client closes.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 4096];
         while self.ahead.len() < AHEAD {
-            let mut buf = ReadBuf::new(&mut bytes);
-            ready!(poll_transport(&mut self.transport, cx, &mut buf))?;
-            if buf.filled().is_empty() {
+            if ready!(self.poll_ahead(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
-            self.ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
     }
