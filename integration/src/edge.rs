@@ -10,6 +10,7 @@ use model::Visibility;
 use toml::{Table, Value};
 
 use crate::client::{Answer, Door, Request, WebSocket};
+use crate::process::free_port;
 use crate::tls::Authority;
 use crate::token::{self, Signer};
 use crate::world::World;
@@ -28,7 +29,8 @@ pub const DOMAIN: &str = "podgate.localhost";
 pub struct Builder {
     world: World,
     config: Table,
-    https: bool,
+    https: Option<u16>,
+    store: Option<String>,
     signers: Vec<Signer>,
 }
 
@@ -46,7 +48,8 @@ pub fn with_world(world: World) -> Builder {
     let builder = Builder {
         world,
         config: Table::new(),
-        https: false,
+        https: None,
+        store: None,
         signers: vec![Signer::hs256("test")],
     };
     builder
@@ -70,8 +73,21 @@ impl Builder {
     /// With HTTPS, under a wildcard certificate of an authority of its own; plain
     /// HTTP then only redirects.
     #[must_use]
-    pub fn https(mut self) -> Self {
-        self.https = true;
+    pub fn https(self) -> Self {
+        self.https_port(free_port())
+    }
+
+    /// With HTTPS on a given port.
+    #[must_use]
+    pub fn https_port(mut self, port: u16) -> Self {
+        self.https = Some(port);
+        self
+    }
+
+    /// On this store instead of a SQLite file of its own.
+    #[must_use]
+    pub fn store(mut self, url: &str) -> Self {
+        self.store = Some(url.to_owned());
         self
     }
 

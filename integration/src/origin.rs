@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::wait::until;
+
 pub mod grpc;
 pub mod h2c;
 pub mod http1;
@@ -40,10 +42,13 @@ pub(crate) async fn listen() -> TcpListener {
     listen_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
 }
 
+/// Listens on a given address, which an origin that was just dropped may hold for
+/// a moment yet.
 pub(crate) async fn listen_on(address: SocketAddr) -> TcpListener {
-    TcpListener::bind(address)
-        .await
-        .unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"))
+    until(&format!("{address} to be free"), async || {
+        TcpListener::bind(address).await.ok()
+    })
+    .await
 }
 
 /// Accepts connections until dropped; dropping it also cuts every open one, so

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process};
 
+pub mod apps;
+pub mod browser;
 pub mod load;
 pub mod nginx;
-pub mod tools;
 
 /// How long a program may take to stop after SIGTERM before it is killed.
 const STOP: Duration = Duration::from_secs(5);

@@ -29,7 +29,7 @@ pub async fn connect(door: &Door, host: &str) -> GrpcClient {
     let scheme = if door.tls.is_some() { "https" } else { "http" };
     let origin: Uri = format!("{scheme}://{host}").parse().expect("an origin");
     // The channel never resolves this: the connector goes through the door.
-    let endpoint = Endpoint::from(Uri::from_static("http://door.invalid"));
+    let endpoint = Endpoint::from(Uri::from_static("http://door.invalid")).origin(origin.clone());
     let (door, host) = (door.clone(), host.to_owned());
     let connector = tower::service_fn(move |_: Uri| {
         let (door, host) = (door.clone(), host.clone());
@@ -37,7 +37,7 @@ pub async fn connect(door: &Door, host: &str) -> GrpcClient {
     });
     match endpoint.connect_with_connector(connector).await {
         Ok(channel) => GrpcClient {
-            grpc: Grpc::with_origin(channel, origin),
+            grpc: Grpc::new(channel),
             token: None,
         },
         Err(e) => panic!("gRPC connection to {origin}: {e:?}"),

@@ -47,7 +47,7 @@ impl Drop for InProcess {
 
 impl InProcess {
     pub(super) async fn start(mut builder: Builder) -> Self {
-        assert!(!builder.https, "HTTPS takes the real program: `.podgate()`");
+        assert!(builder.https.is_none(), "HTTPS takes the real program: `.podgate()`");
         let listener = listen().await;
         let http = listener.local_addr().expect("a bound socket has an address");
         let listen = Listen {

@@ -1,5 +1,6 @@
 //! The edge as operators run it: the `podgate` program, a config file, a store.
 
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -38,13 +39,18 @@ impl Podgate {
         let dir = home.path();
         let listen = Listen {
             http: free_address(),
-            https: builder.https.then(free_address),
+            https: builder.https.map(|port| (Ipv4Addr::LOCALHOST, port).into()),
             admin: Some(free_address()),
         };
-        let authority = builder.https.then(|| Arc::new(Authority::new()));
+        let authority = builder.https.map(|_| Arc::new(Authority::new()));
 
-        let url = format!("sqlite:{}", dir.join("podgate.db").display());
-        let builder = builder.set("store.url", url.as_str()).set("store.poll", "50ms");
+        let own = || format!("sqlite:{}", dir.join("podgate.db").display());
+        let url = builder.store.clone().unwrap_or_else(own);
+        let data_dir = dir.display().to_string();
+        let builder = builder
+            .set("store.url", url.as_str())
+            .set("store.poll", "50ms")
+            .set("store.data_dir", data_dir);
         let config = dir.join("podgate.toml");
         std::fs::write(&config, builder.config_text(dir, &listen, authority.as_deref())).expect("write the config");
         let store = Store::open(&url).await.expect("open the store");

@@ -112,13 +112,19 @@ pub async fn kosoku(address: SocketAddr) -> BTreeMap<String, String> {
         .finish()
         .await;
     let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    let index = std::fs::read(report.path().join("index.json")).unwrap_or_else(|e| panic!("{e}; kosoku said:\n{printed}"));
+    let index =
+        std::fs::read(report.path().join("index.json")).unwrap_or_else(|e| panic!("{e}; kosoku said:\n{printed}"));
     let index: Value = serde_json::from_slice(&index).expect("JSON");
     let agents = index.as_object().expect("a report by agent");
     agents
         .values()
         .filter_map(Value::as_object)
         .flatten()
-        .map(|(case, outcome)| (case.clone(), format!("{} {}", outcome["behavior"], outcome["behaviorClose"])))
+        .map(|(case, outcome)| {
+            (
+                case.clone(),
+                format!("{} {}", outcome["behavior"], outcome["behaviorClose"]),
+            )
+        })
         .collect()
 }

@@ -3,15 +3,20 @@
 //! One program, because linking the whole workspace is most of what a test binary
 //! costs to build.
 
-mod harness;
-mod routing;
+mod admin;
 mod admission;
-mod tokens;
-mod limits;
-mod headers;
-mod wire;
-mod streaming;
-mod websocket;
-mod h2;
+mod apps;
 mod grpc;
+mod h2;
+mod harness;
+mod headers;
+mod limits;
+mod outage;
+mod reload;
+mod routing;
+mod streaming;
 mod targets;
+mod tls;
+mod tokens;
+mod websocket;
+mod wire;

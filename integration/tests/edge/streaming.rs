@@ -54,7 +54,10 @@ async fn consume(response: http::Response<hyper::body::Incoming>) -> (u64, Strin
         length += piece.len() as u64;
         hash.update(&piece);
     }
-    (length, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    (
+        length,
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+    )
 }
 
 /// How much the edge's peak of memory has grown since it was `before`.
@@ -91,7 +94,10 @@ async fn a_large_upload_passes_in_little_memory() {
         let before = edge.process().peak_kib();
         let response = connection.start(&request, made(large())).await.expect("an answer");
         let counted = Answer::read(response).await.expect("an answer").json();
-        assert_eq!((counted["bytes"].as_u64(), counted["sha256"].as_str()), (Some(large()), Some(digest.as_str())));
+        assert_eq!(
+            (counted["bytes"].as_u64(), counted["sha256"].as_str()),
+            (Some(large()), Some(digest.as_str()))
+        );
         let grown = growth(&mut edge, before);
         assert!(grown < FLAT_KIB, "memory grew by {grown} KiB");
     }
@@ -101,7 +107,10 @@ async fn a_large_upload_passes_in_little_memory() {
 async fn a_slow_reader_slows_the_pod_instead_of_filling_memory() {
     let origin = origin::http1().run().await;
     let mut edge = edge::with_routes([(LABEL, origin.addr())]).https().podgate().await;
-    for request in [edge.request(LABEL, "/bytes/1073741824"), edge.request_h2(LABEL, "/bytes/1073741824")] {
+    for request in [
+        edge.request(LABEL, "/bytes/1073741824"),
+        edge.request_h2(LABEL, "/bytes/1073741824"),
+    ] {
         let mut connection = request.open().await.expect("a connection");
         let before = edge.process().peak_kib();
         let response = connection.start(&request, whole("")).await.expect("an answer");
@@ -119,9 +128,14 @@ async fn a_slow_pod_slows_the_sender_instead_of_filling_memory() {
     // The raw origin answers at once and then reads; `/hang` reads and never answers;
     // so a socket that nobody reads plays the pod.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let mut edge = edge::with_routes([(LABEL, listener.local_addr().expect("an address"))]).podgate().await;
+    let mut edge = edge::with_routes([(LABEL, listener.local_addr().expect("an address"))])
+        .podgate()
+        .await;
     let before = edge.process().peak_kib();
-    let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 1073741824\r\n\r\n", host(LABEL));
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 1073741824\r\n\r\n",
+        host(LABEL)
+    );
     let mut client = RawClient::connect(edge.http.address).await;
     client.send(head).await;
     let piece = vec![b'x'; 1 << 20];
@@ -138,7 +152,10 @@ async fn a_slow_pod_slows_the_sender_instead_of_filling_memory() {
 async fn pieces_are_passed_on_as_they_come() {
     let origin = origin::http1().run().await;
     let edge = edge::with_routes([(LABEL, origin.addr())]).https().podgate().await;
-    for request in [edge.request(LABEL, "/slow/4/250"), edge.request_h2(LABEL, "/slow/4/250")] {
+    for request in [
+        edge.request(LABEL, "/slow/4/250"),
+        edge.request_h2(LABEL, "/slow/4/250"),
+    ] {
         let mut connection = request.open().await.expect("a connection");
         let since = Instant::now();
         let response = connection.start(&request, whole("")).await.expect("an answer");
@@ -163,12 +180,17 @@ async fn a_body_goes_and_comes_at_the_same_time() {
         let pieces = tokio_stream::wrappers::ReceiverStream::new(receive).map(|piece| Ok(Frame::data(piece)));
         let mut connection = request.open().await.expect("a connection");
         send.send("0".into()).await.expect("the body is being read");
-        let response = connection.start(&request, BodyExt::boxed(StreamBody::new(pieces))).await.expect("an answer");
+        let response = connection
+            .start(&request, BodyExt::boxed(StreamBody::new(pieces)))
+            .await
+            .expect("an answer");
         let mut body = response.into_body().into_data_stream();
         for n in 0..10 {
             let piece = body.next().await.expect("a piece back").expect("a piece");
             assert_eq!(piece, n.to_string());
-            send.send((n + 1).to_string().into()).await.expect("the body is being read");
+            send.send((n + 1).to_string().into())
+                .await
+                .expect("the body is being read");
         }
         drop(send);
         assert_eq!(body.next().await.expect("the last piece").expect("a piece"), "10");
@@ -223,7 +245,10 @@ async fn an_answer_that_breaks_off_is_not_passed_for_a_whole_one() {
     .await;
     for (label, path) in [(LABEL, "/die/100000"), ("chunked-pod-john", "/")] {
         for request in [edge.request(label, path), edge.request_h2(label, path)] {
-            assert!(request.try_send().await.is_err(), "{label}: half an answer passed for a whole one");
+            assert!(
+                request.try_send().await.is_err(),
+                "{label}: half an answer passed for a whole one"
+            );
         }
     }
     for (label, path) in [(LABEL, "/close"), ("head-pod-john", "/"), ("nonsense-pod-john", "/")] {
@@ -236,10 +261,17 @@ async fn an_answer_that_breaks_off_is_not_passed_for_a_whole_one() {
 #[tokio::test]
 async fn a_pod_that_says_nothing_is_not_waited_for_for_ever() {
     let origin = origin::http1().run().await;
-    let edge = edge::with_routes([(LABEL, origin.addr())]).set("edge.timeouts.read", "1s").run().await;
+    let edge = edge::with_routes([(LABEL, origin.addr())])
+        .set("edge.timeouts.read", "1s")
+        .run()
+        .await;
     let since = Instant::now();
     assert_eq!(edge.get(LABEL, "/hang").await.status(), 504);
-    assert!((900..5000).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
+    assert!(
+        (900..5000).contains(&since.elapsed().as_millis()),
+        "{:?}",
+        since.elapsed()
+    );
     // The timeout is between two reads, not for the whole answer.
     assert_eq!(edge.get(LABEL, "/slow/4/500").await.bytes().len(), 20);
 }
@@ -250,7 +282,12 @@ async fn a_client_that_leaves_takes_its_request_along() {
     let edge = edge::with_routes([(LABEL, origin.addr())]).podgate().await;
     for _ in 0..20 {
         let mut client = RawClient::connect(edge.http.address).await;
-        client.send(format!("GET /bytes/100000000 HTTP/1.1\r\nHost: {}\r\n\r\n", host(LABEL))).await;
+        client
+            .send(format!(
+                "GET /bytes/100000000 HTTP/1.1\r\nHost: {}\r\n\r\n",
+                host(LABEL)
+            ))
+            .await;
         client.listen_until("HTTP/1.1 200").await;
     }
     integration::wait::until("the connections to be gone", async || {
@@ -268,8 +305,16 @@ async fn files_from_nginx_arrive_whole() {
     assert_eq!(edge.get(LABEL, "/small").await.bytes().len(), 100);
     assert_eq!(edge.get(LABEL, "/page").await.bytes().len(), 100_000);
     let part = edge.request(LABEL, "/page").header("range", "bytes=10-19").send().await;
-    assert_eq!((part.status(), part.header("content-range")), (206, Some("bytes 10-19/100000")));
-    let etag = edge.get(LABEL, "/page").await.header("etag").expect("an entity tag").to_owned();
+    assert_eq!(
+        (part.status(), part.header("content-range")),
+        (206, Some("bytes 10-19/100000"))
+    );
+    let etag = edge
+        .get(LABEL, "/page")
+        .await
+        .header("etag")
+        .expect("an entity tag")
+        .to_owned();
     let same = edge.request(LABEL, "/page").header("if-none-match", &etag).send().await;
     assert_eq!((same.status(), same.bytes().len()), (304, 0));
 
@@ -280,6 +325,10 @@ async fn files_from_nginx_arrive_whole() {
     assert_eq!(consume(response).await.0, large());
     let grown = growth(&mut edge, before);
     assert!(grown < FLAT_KIB, "memory grew by {grown} KiB");
-    let missing = raw::exchange(edge.http.address, format!("GET /missing HTTP/1.0\r\nHost: {}\r\n\r\n", host(LABEL))).await;
+    let missing = raw::exchange(
+        edge.http.address,
+        format!("GET /missing HTTP/1.0\r\nHost: {}\r\n\r\n", host(LABEL)),
+    )
+    .await;
     assert_eq!((missing.status(), missing.closed), (404, true), "HTTP/1.0 closes");
 }

@@ -14,8 +14,11 @@ const LABEL: &str = "app-pod-john";
 
 #[tokio::test]
 async fn the_target_with_the_least_to_do_is_asked() {
-    let (one, two, three) =
-        (origin::http1().run().await, origin::http1().run().await, origin::http1().run().await);
+    let (one, two, three) = (
+        origin::http1().run().await,
+        origin::http1().run().await,
+        origin::http1().run().await,
+    );
     let world = World::new().service(LABEL, Visibility::Public, [one.addr(), two.addr(), three.addr()]);
     let edge = edge::with_world(world).run().await;
     let all = [&one, &two, &three];
@@ -63,8 +66,11 @@ async fn a_dead_target_is_left_out_and_taken_back() {
     let dying = origin::http1().route("/", "dying").run().await;
     let address = dying.addr();
     let world = World::new().service(LABEL, Visibility::Public, [alive.addr(), address]);
-    let edge =
-        edge::with_world(world).set("edge.health.interval", "200ms").set("edge.health.timeout", "1s").run().await;
+    let edge = edge::with_world(world)
+        .set("edge.health.interval", "200ms")
+        .set("edge.health.timeout", "1s")
+        .run()
+        .await;
     let both = async || {
         let answers = join_all((0..8).map(|_| edge.get(LABEL, "/"))).await;
         assert!(answers.iter().all(|answer| answer.status() == 200), "{answers:?}");
@@ -84,8 +90,11 @@ async fn a_dead_target_is_left_out_and_taken_back() {
 #[tokio::test]
 async fn nothing_was_sent_so_another_target_may_be_asked() {
     let alive = origin::http1().run().await;
-    let world = World::new()
-        .service(LABEL, Visibility::Public, [origin::refusing().await, origin::refusing().await, alive.addr()]);
+    let world = World::new().service(
+        LABEL,
+        Visibility::Public,
+        [origin::refusing().await, origin::refusing().await, alive.addr()],
+    );
     let edge = edge::with_world(world).set("edge.health.interval", "1h").run().await;
     for _ in 0..10 {
         // A body and a method that must not be repeated: no target has seen them yet.
@@ -129,12 +138,21 @@ async fn a_pooled_connection_that_the_pod_closed_costs_no_request() {
 
 #[tokio::test]
 async fn every_target_dead_is_an_answer_and_soon() {
-    let world =
-        World::new().service(LABEL, Visibility::Public, [origin::refusing().await, origin::refusing().await]);
+    let world = World::new().service(
+        LABEL,
+        Visibility::Public,
+        [origin::refusing().await, origin::refusing().await],
+    );
     let edge = edge::with_world(world).run().await;
-    let asked = tokio::time::timeout(Duration::from_secs(5), edge.get(LABEL, "/")).await.expect("an answer");
+    let asked = tokio::time::timeout(Duration::from_secs(5), edge.get(LABEL, "/"))
+        .await
+        .expect("an answer");
     assert_eq!(asked.status(), 502);
-    let mut page = raw::exchange(edge.http.address, format!("GET / HTTP/1.1\r\nHost: {}\r\nAccept: text/html\r\n\r\n", host(LABEL))).await;
+    let mut page = raw::exchange(
+        edge.http.address,
+        format!("GET / HTTP/1.1\r\nHost: {}\r\nAccept: text/html\r\n\r\n", host(LABEL)),
+    )
+    .await;
     page.text.make_ascii_lowercase();
     assert!(page.text.contains("listening"), "{}", page.text);
 }

@@ -15,8 +15,14 @@ const LABEL: &str = "app-pod-john";
 async fn messages_go_there_and_back() {
     let origin = origin::http1().run().await;
     let edge = edge::with_routes([(LABEL, origin.addr())]).https().podgate().await;
-    let mut socket = edge.websocket(LABEL, "/ws", &[("sec-websocket-protocol", "graphql, json")]).await.expect("an upgrade");
-    assert_eq!(socket.headers.get("sec-websocket-protocol").map(|v| v.as_bytes()), Some(&b"graphql"[..]));
+    let mut socket = edge
+        .websocket(LABEL, "/ws", &[("sec-websocket-protocol", "graphql, json")])
+        .await
+        .expect("an upgrade");
+    assert_eq!(
+        socket.headers.get("sec-websocket-protocol").map(|v| v.as_bytes()),
+        Some(&b"graphql"[..])
+    );
     assert!(socket.headers.contains_key("x-request-id"));
     for n in 0..200 {
         let text = n.to_string();
@@ -67,8 +73,20 @@ async fn many_stay_open_side_by_side() {
 async fn an_upgrade_that_the_pod_declines_is_an_ordinary_answer() {
     let origin = origin::http1().route("/page", "not a socket").run().await;
     let edge = edge::with_routes([(LABEL, origin.addr())]).run().await;
-    assert_eq!(edge.websocket(LABEL, "/page", &[]).await.err().map(|status| status.as_u16()), Some(200));
-    assert_eq!(edge.websocket(LABEL, "/status/403", &[]).await.err().map(|status| status.as_u16()), Some(403));
+    assert_eq!(
+        edge.websocket(LABEL, "/page", &[])
+            .await
+            .err()
+            .map(|status| status.as_u16()),
+        Some(200)
+    );
+    assert_eq!(
+        edge.websocket(LABEL, "/status/403", &[])
+            .await
+            .err()
+            .map(|status| status.as_u16()),
+        Some(403)
+    );
     assert_eq!(edge.get(LABEL, "/ws").await.status(), 426);
 }
 
@@ -84,7 +102,11 @@ async fn nothing_but_a_websocket_is_an_upgrade() {
         );
         let heard = raw::exchange(edge.http.address, probe).await;
         assert!([200, 400].contains(&heard.status()), "{upgrade}: {}", heard.text);
-        assert!(!pod.text().to_ascii_lowercase().contains("upgrade:"), "{upgrade}: {}", pod.text());
+        assert!(
+            !pod.text().to_ascii_lowercase().contains("upgrade:"),
+            "{upgrade}: {}",
+            pod.text()
+        );
     }
 }
 
@@ -109,12 +131,21 @@ async fn frames_sent_before_the_101_reach_the_app_or_nobody() {
 async fn the_conformance_cases_end_as_they_do_without_the_edge() {
     let origin = origin::http1().run().await;
     let edge = edge::with_routes([(LABEL, origin.addr())]).run().await;
-    // kosoku names the address as host.
-    let relay = Relay::to(edge.http.address, &host(LABEL)).await;
-    let direct = kosoku(origin.addr()).await;
-    let through = kosoku(relay.addr()).await;
+    // kosoku names the address as host; both runs go by a relay that knows better.
+    let (to_origin, to_edge) = (
+        Relay::to(origin.addr(), &host(LABEL)).await,
+        Relay::to(edge.http.address, &host(LABEL)).await,
+    );
+    let direct = kosoku(to_origin.addr()).await;
+    let through = kosoku(to_edge.addr()).await;
     assert!(direct.len() > 200, "{} cases", direct.len());
-    let differ: Vec<_> = direct.iter().filter(|(case, outcome)| through.get(*case) != Some(outcome)).collect();
-    assert!(differ.is_empty(), "without the edge: {differ:#?}\nwith it: {through:#?}");
+    let differ: Vec<_> = direct
+        .iter()
+        .filter(|(case, outcome)| through.get(*case) != Some(outcome))
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "without the edge: {differ:#?}\nwith it: {through:#?}"
+    );
     assert_eq!(through.len(), direct.len());
 }

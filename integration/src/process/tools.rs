@@ -1,1 +1,0 @@
-//! Where tools from PyPI and npm are, beside those on the PATH.
