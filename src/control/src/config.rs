@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::HostTemplate;
 use model::config::Section;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::secret_file::{self, SecretFileError};
 
 const SHORTEST_TOKEN: usize = 16;
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
@@ -16,30 +20,22 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// What opens it.
-    pub admin_token: AdminToken,
+    /// What opens it; when not configured, podgate makes one
+    /// ([`AdminToken::load_or_create`]).
+    pub admin_token: Option<AdminToken>,
 }
 
 impl Config {
-    /// Reads the section; what is wrong is noted in it, and then there is no config.
-    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+    /// Reads the section; what is wrong is noted in it.
+    pub fn read(section: &mut Section<'_>) -> Self {
         let listen = section.parse("listen").unwrap_or(DEFAULT_LISTEN);
-        let given = section.has("admin_token");
-        match section.secret("admin_token") {
-            Some(token) if token.len() < SHORTEST_TOKEN => {
-                section.problem("admin_token", format!("must have at least {SHORTEST_TOKEN} characters"));
-                None
-            }
-            Some(token) => Some(Self {
-                listen,
-                admin_token: AdminToken::new(&token),
-            }),
-            None => {
-                if !given {
-                    section.problem("admin_token", "is required");
-                }
-                None
-            }
+        let token = section.secret("admin_token");
+        if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
+            section.problem("admin_token", format!("must have at least {SHORTEST_TOKEN} characters"));
+        }
+        Self {
+            listen,
+            admin_token: token.as_deref().map(AdminToken::new),
         }
     }
 }
@@ -52,6 +48,21 @@ impl AdminToken {
     /// Keeps a token.
     pub fn new(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
+    }
+
+    /// Takes the token from `admin.token` in `dir`, or makes one at the first start.
+    /// Also answers the file, to tell people where to look.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or others may read it.
+    pub fn load_or_create(dir: &Path) -> Result<(Self, PathBuf), SecretFileError> {
+        let path = dir.join("admin.token");
+        let make = || -> Result<String, SecretFileError> {
+            // Two random UUIDs: 244 bits.
+            Ok(format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        };
+        let text = secret_file::load_or_create(&path, make)?;
+        Ok((Self::new(text.trim().as_bytes()), path))
     }
 
     /// Whether this is it. How long that takes says nothing about either.
@@ -117,32 +128,42 @@ mod tests {
         }
     }
 
-    fn read(text: &str) -> (Option<Config>, Vec<String>) {
+    fn read(text: &str) -> (Config, Vec<String>) {
         let mut section = Section::new("control", text.parse().expect("TOML"), &NoSecrets);
         let config = Config::read(&mut section);
         (config, section.finish().iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn the_token_is_required_long_and_never_shown() {
+    fn the_token_is_long_and_never_shown() {
         let check = |text: &str, problem: &str| {
-            let (config, problems) = read(text);
-            assert!(config.is_none(), "{text}");
+            let (_, problems) = read(text);
             assert!(matches!(&problems[..], [one] if one.contains(problem)), "{problems:?}");
         };
-        check("", "control.admin_token: is required");
         check("admin_token = \"short\"", "control.admin_token: must have at least 16");
         check("admin_token = \"env:NOPE\"", "control.admin_token: NOPE is not set");
+        let (config, problems) = read("");
+        assert!(config.admin_token.is_none() && problems.is_empty(), "{problems:?}");
 
         let (config, problems) = read("admin_token = \"0123456789abcdef\"");
-        let config = config.expect("a config");
         assert_eq!(problems, [""; 0]);
         assert_eq!(config.listen.to_string(), "127.0.0.1:9091");
-        assert!(config.admin_token.is(b"0123456789abcdef"));
+        let token = config.admin_token.clone().expect("given");
+        assert!(token.is(b"0123456789abcdef"));
         for other in ["", "0123456789abcdeF", "0123456789abcde", "0123456789abcdef0"] {
-            assert!(!config.admin_token.is(other.as_bytes()), "{other}");
+            assert!(!token.is(other.as_bytes()), "{other}");
         }
         assert!(!format!("{config:?}").contains("0123"));
+    }
+
+    #[test]
+    fn a_token_of_our_own_is_made_once() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (made, path) = AdminToken::load_or_create(dir.path()).expect("made");
+        let text = std::fs::read_to_string(&path).expect("there");
+        assert!(made.is(text.trim().as_bytes()) && text.trim().len() >= SHORTEST_TOKEN);
+        let (again, _) = AdminToken::load_or_create(dir.path()).expect("read");
+        assert_eq!(made, again);
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! podgate as an issuer of tokens: an Ed25519 key, and the JWTs it signs.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +11,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::secret_file::{self, SecretFileError};
+
 const FILE: &str = "issuer.key";
 /// RFC 7468, section 10.
 const TAG: &str = "PRIVATE KEY";
@@ -21,24 +20,9 @@ const TAG: &str = "PRIVATE KEY";
 /// Why there is no issuer, or no token.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The key's file cannot be read or written.
-    #[error("the issuer's key {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Others than its owner may read the key.
-    #[error(
-        "the issuer's key {path} can be read by others (mode {mode:o}); make it 600, or replace it if it was exposed"
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The key's file cannot be read or written, or others may read it.
+    #[error("the issuer's key: {0}")]
+    Secret(#[from] SecretFileError),
     /// The file holds something else than an Ed25519 private key.
     #[error("the issuer's key {path} is not an Ed25519 private key in PKCS#8 PEM: {reason}")]
     NotAKey {
@@ -80,15 +64,16 @@ impl Issuer {
     /// When the file cannot be read or made, is no key, or others may read it.
     pub fn load_or_create(dir: &Path, domain: &str) -> Result<Self, IssuerError> {
         let path = dir.join(FILE);
-        let pkcs8 = match load(&path)? {
-            Some(pkcs8) => pkcs8,
-            None => {
-                create(dir, &path)?;
-                // Read back: another process may have been first.
-                load(&path)?.ok_or_else(|| file_error(&path, io::ErrorKind::NotFound.into()))?
-            }
+        let text = secret_file::load_or_create(&path, generate)?;
+        let not_a_key = |reason| IssuerError::NotAKey {
+            path: path.clone(),
+            reason,
         };
-        Self::new(&pkcs8, domain).map_err(|reason| IssuerError::NotAKey { path, reason })
+        let pem = pem::parse(text).map_err(|error| not_a_key(error.to_string()))?;
+        if pem.tag() != TAG {
+            return Err(not_a_key(format!("it is a {}", pem.tag())));
+        }
+        Self::new(pem.contents(), domain).map_err(not_a_key)
     }
 
     fn new(pkcs8: &[u8], domain: &str) -> Result<Self, String> {
@@ -148,72 +133,19 @@ fn kid(public: &[u8; 32]) -> String {
         .collect()
 }
 
-fn file_error(path: &Path, source: io::Error) -> IssuerError {
-    IssuerError::File {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// The key in a file, as PKCS#8; `None` when there is no file.
-fn load(path: &Path) -> Result<Option<Vec<u8>>, IssuerError> {
-    let failed = |source| file_error(path, source);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    // Of the open file, so that it is the one that is read.
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(IssuerError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    let text = io::read_to_string(file).map_err(failed)?;
-    let not_a_key = |reason| IssuerError::NotAKey {
-        path: path.to_owned(),
-        reason,
-    };
-    let pem = pem::parse(text).map_err(|error| not_a_key(error.to_string()))?;
-    if pem.tag() != TAG {
-        return Err(not_a_key(format!("it is a {}", pem.tag())));
-    }
-    Ok(Some(pem.into_contents()))
-}
-
-/// Makes a key and its file; a file that is there by then is left as it is.
-fn create(dir: &Path, path: &Path) -> Result<(), IssuerError> {
+/// A new key, as PKCS#8 in PEM.
+fn generate() -> Result<String, IssuerError> {
     let crypto = |doing: &str| IssuerError::Crypto(format!("{doing}: no reason given"));
     let pair = Ed25519KeyPair::generate().map_err(|_| crypto("make an Ed25519 key"))?;
     let pkcs8 = pair.to_pkcs8().map_err(|_| crypto("encode an Ed25519 key"))?;
-    let text = pem::encode(&Pem::new(TAG, pkcs8.as_ref()));
-
-    // Written whole under another name and then linked, so that no one ever reads
-    // half a key and two processes at their first start end up with the same one.
-    let draft = dir.join(format!("{FILE}.{}", Uuid::now_v7()));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-    };
-    let written = write();
-    let removed = fs::remove_file(&draft);
-    written.and(removed).map_err(|source| file_error(path, source))
+    Ok(pem::encode(&Pem::new(TAG, pkcs8.as_ref())))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use jsonwebtoken::{DecodingKey, Validation};
     use serde_json::Value;
@@ -270,7 +202,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
             let error = Issuer::load_or_create(dir.path(), "example.dev").expect_err("exposed");
             assert!(
-                matches!(error, IssuerError::Exposed { mode: m, .. } if m == mode),
+                matches!(error, IssuerError::Secret(SecretFileError::Exposed { mode: m, .. }) if m == mode),
                 "{error}"
             );
         }
@@ -291,7 +223,10 @@ mod tests {
         }
         let nowhere = dir.path().join("missing");
         let error = Issuer::load_or_create(&nowhere, "example.dev").expect_err("no directory");
-        assert!(matches!(error, IssuerError::File { .. }), "{error}");
+        assert!(
+            matches!(error, IssuerError::Secret(SecretFileError::File { .. })),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@
 mod api;
 mod config;
 mod issuer;
+mod secret_file;
 
 pub use api::router;
 pub use config::{AdminToken, Config, Settings};
 pub use issuer::{Issuer, IssuerError};
+pub use secret_file::SecretFileError;

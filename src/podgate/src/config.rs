@@ -179,11 +179,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let limits = filters::limit::Policies::read(&mut limits_section);
 
     let mut control_section = section("control");
-    let control = if with_control {
-        control::Config::read(&mut control_section)
-    } else {
-        None
-    };
+    let control = with_control.then(|| control::Config::read(&mut control_section));
 
     for done in [
         store_section,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use control::Issuer;
+use control::{AdminToken, Issuer};
 use edge::{Edge, Table};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::Registry;
@@ -112,9 +112,17 @@ fn start_control(runtime: &Runtime, config: &Config, store: Store) -> anyhow::Re
     runtime
         .block_on(store.put_issuer_key(&issuer.public()))
         .context("publish the issuer's key")?;
+    let admin_token = match control.admin_token {
+        Some(token) => token,
+        None => {
+            let (token, path) = AdminToken::load_or_create(&config.store.data_dir).context("the admin token")?;
+            tracing::info!("no control.admin_token is configured; the token is in {}", path.display());
+            token
+        }
+    };
     let https = config.fixed.https.first();
     let settings = control::Settings {
-        admin_token: control.admin_token,
+        admin_token,
         domain: options.domain.clone(),
         host_template: options.host_template.clone(),
         https: https.is_some(),
