@@ -1,7 +1,8 @@
 # podgate's image: one binary on Debian, run by a user without privileges.
 #
 #   docker build -t podgate .            (podman: add --format docker for the health check)
-#   docker run -p 8080:8080 -p 9091:9091 -e PODGATE_ADMIN_TOKEN -v podgate:/var/lib/podgate podgate
+#   docker run --name podgate -p 8080:8080 -p 127.0.0.1:9091:9091 -v podgate:/var/lib/podgate podgate
+#   docker exec podgate cat admin.token      # opens the API on :9091
 #
 # Its config is conf/podgate.container.toml; mount your own over /etc/podgate.
 
