@@ -21,7 +21,7 @@ mod keyring;
 mod token;
 
 use cache::VerifiedTokens;
-pub use config::{Config, own_audience, own_issuer};
+pub use config::Config;
 pub use credential::{Source, X_PODGATE_TOKEN};
 use keyring::{Issuer, Keyring};
 use token::{Subject, Verified};
@@ -170,8 +170,8 @@ impl Auth {
 
     fn over(verified: VerifiedTokens, config: Arc<Config>, own: &[IssuerKey]) -> Self {
         let mut podgate = Issuer {
-            name: own_issuer(&config.domain),
-            audience: vec![own_audience(&config.domain)],
+            name: IssuerKey::issuer(&config.domain),
+            audience: vec![IssuerKey::audience(&config.domain)],
             keys: Vec::new(),
         };
         for key in own {

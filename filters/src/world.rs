@@ -22,7 +22,7 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use crate::auth::{Config, own_audience, own_issuer};
+use crate::auth::Config;
 use crate::limit::{Meters, Policies};
 use crate::{Auth, Gate, Hosts, Limits, Now, Table, shape};
 
@@ -144,7 +144,7 @@ pub(crate) fn own_keys() -> Vec<IssuerKey> {
 
 /// Claims that are good at [`T0`], for podgate's own issuer.
 pub(crate) fn claims(sub: &str) -> Value {
-    json!({ "iss": own_issuer(DOMAIN), "aud": own_audience(DOMAIN), "sub": sub, "exp": T0 + 60 })
+    json!({ "iss": IssuerKey::issuer(DOMAIN), "aud": IssuerKey::audience(DOMAIN), "sub": sub, "exp": T0 + 60 })
 }
 
 /// The same for the outside issuer.

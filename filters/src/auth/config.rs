@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::Uri;
+use model::IssuerKey;
 use model::config::Section;
 
 use super::keyring::{Issuer, KeyAlgorithm};
@@ -11,16 +12,6 @@ use super::keyring::{Issuer, KeyAlgorithm};
 /// How far the clocks of an issuer and an edge may be apart.
 const LEEWAY: Duration = Duration::from_secs(5);
 const MAX_LEEWAY: Duration = Duration::from_secs(30);
-
-/// The `iss` of podgate's own tokens.
-pub fn own_issuer(domain: &str) -> String {
-    format!("https://auth.{domain}")
-}
-
-/// The `aud` of podgate's own tokens.
-pub fn own_audience(domain: &str) -> String {
-    domain.to_owned()
-}
 
 /// Who may sign credentials, besides podgate itself, and where people sign in.
 #[derive(Debug, Clone)]
@@ -64,7 +55,7 @@ impl Config {
                 section.problem("login_url", format!("`{url}` is not an absolute http or https URL"));
             }
         }
-        let mut names = HashSet::from([own_issuer(&config.domain)]);
+        let mut names = HashSet::from([IssuerKey::issuer(&config.domain)]);
         for mut part in section.sections("issuers") {
             if let Some(issuer) = read_issuer(&mut part) {
                 if !names.insert(issuer.name.clone()) {

@@ -21,11 +21,14 @@ impl Addresses {
     /// The two that people ask for, or why they cannot be had; the other two are the
     /// usual ones, or any free ones when those are taken.
     pub(super) fn free(http: SocketAddr, https: SocketAddr) -> anyhow::Result<Self> {
+        // Whoever wants any free port may start several at once, and between here and
+        // the edge's own listening two demos could both find a usual port free.
+        let usual = |port| if http.port() == 0 || https.port() == 0 { 0 } else { port };
         // All are held until all are known: two of them must not be given one port.
+        let admin = listen_near(usual(9090))?;
+        let control = listen_near(usual(9091))?;
         let http = listen(http, "--http")?;
         let https = listen(https, "--https")?;
-        let admin = listen_near(9090)?;
-        let control = listen_near(9091)?;
         Ok(Self {
             http: http.local_addr()?,
             https: https.local_addr()?,
