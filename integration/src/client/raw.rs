@@ -124,7 +124,7 @@ impl RawClient {
     pub async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         matches!(
-            timeout(Duration::from_millis(50), self.stream.peek(&mut byte)).await,
+            timeout(Duration::from_millis(100), self.stream.peek(&mut byte)).await,
             Ok(Ok(0) | Err(_))
         )
     }

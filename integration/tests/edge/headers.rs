@@ -1,6 +1,6 @@
 //! What a pod sees of a request, and what it can rely on.
 
-use integration::client::{RawClient, raw};
+use integration::client::RawClient;
 use integration::edge::{self, Access, host};
 use integration::origin::{self, http1::Seen};
 use integration::token::Signer;
@@ -13,7 +13,9 @@ const LABEL: &str = "app-pod-john";
 async fn seen_through(edge: &Access, origin: &origin::http1::Origin, lines: &str) -> Seen {
     let probe = format!("GET /status/200 HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", host(LABEL));
     let before = origin.seen().len();
-    let heard = raw::exchange(edge.http.address, probe).await;
+    let mut client = RawClient::connect(edge.http.address).await;
+    client.send(probe).await;
+    let heard = client.listen_until("\r\n\r\n").await;
     assert_eq!(heard.status(), 200, "{lines:?}: {}", heard.text);
     assert_eq!(origin.seen().len(), before + 1, "{lines:?}");
     origin.last()

@@ -196,7 +196,7 @@ async fn what_takes_a_restart_is_refused_with_its_key() {
     for (key, changed) in [
         ("edge.http", good.replace(&own, "127.0.0.1:1")),
         ("edge.threads", good.replace("threads = 2", "threads = 3")),
-        ("store.url", good.replace("podgate.db", "other.db")),
+        ("store", good.replace("podgate.db", "other.db")),
     ] {
         assert_ne!(changed, good, "{key}");
         edge.edit_config(|_| changed);
