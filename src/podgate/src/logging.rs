@@ -22,6 +22,8 @@ fn filter(level: &str) -> EnvFilter {
     }
     // Pingora tells of every listener it closes, twice.
     directives.push_str(",pingora_core::server=error");
+    // It tells as an error that a pooled connection was still being put away, and opens another.
+    directives.push_str(",pingora_core::connectors=off");
     EnvFilter::new(directives)
 }
 
