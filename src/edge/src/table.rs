@@ -8,19 +8,19 @@
 
 mod assemble;
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use model::{HostLabel, IssuerKey, Name, Revision, Route, Update, User, UserId};
+use model::{IssuerKey, Revision, Route, Update, User, UserId};
 
 use crate::balance::Balancer;
 use crate::metrics::RouteMeters;
 use assemble::Assembler;
-
-pub(crate) type Map<K, V> = papaya::HashMap<K, V, foldhash::quality::RandomState>;
 
 /// A route with what the edge keeps beside it.
 pub(crate) struct Entry {
@@ -53,12 +53,77 @@ impl AsRef<Route> for EntryRef {
     }
 }
 
+/// Values found by a key inside them: a map that stored keys beside its values would
+/// cost twice the memory.
+type Set<K> = papaya::HashMap<K, (), foldhash::quality::RandomState>;
+
+macro_rules! found_by {
+    ($($(#[$doc:meta])* $name:ident($value:ty) by $key:ty = |$at:ident| $get:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub(crate) struct $name(pub(crate) $value);
+
+        impl Borrow<$key> for $name {
+            fn borrow(&self) -> &$key {
+                let $at = &self.0;
+                $get
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                Borrow::<$key>::borrow(self).hash(state);
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                Borrow::<$key>::borrow(self) == Borrow::<$key>::borrow(other)
+            }
+        }
+
+        impl Eq for $name {}
+    )*};
+}
+
+found_by! {
+    /// An entry, found by its host label.
+    ByHost(Arc<Entry>) by str = |entry| entry.route.host.as_str();
+    /// A user, found by id.
+    ById(Arc<User>) by UserId = |user| &user.id;
+    /// A user, found by name.
+    ByName(Arc<User>) by str = |user| user.name.as_str();
+}
+
 /// The maps that readers use.
 #[derive(Default)]
 pub(crate) struct Maps {
-    pub(crate) routes: Map<HostLabel, Arc<Entry>>,
-    pub(crate) users: Map<UserId, Arc<User>>,
-    pub(crate) names: Map<Name, Arc<User>>,
+    pub(crate) routes: Set<ByHost>,
+    pub(crate) users: Set<ById>,
+    pub(crate) names: Set<ByName>,
+}
+
+impl Maps {
+    pub(crate) fn route(&self, label: &str) -> Option<Arc<Entry>> {
+        self.routes
+            .pin()
+            .get_key_value(label)
+            .map(|(entry, ())| Arc::clone(&entry.0))
+    }
+
+    pub(crate) fn user(&self, id: UserId) -> Option<Arc<User>> {
+        self.users
+            .pin()
+            .get_key_value(&id)
+            .map(|(user, ())| Arc::clone(&user.0))
+    }
+
+    fn user_named(&self, name: &str) -> Option<Arc<User>> {
+        self.names
+            .pin()
+            .get_key_value(name)
+            .map(|(user, ())| Arc::clone(&user.0))
+    }
 }
 
 /// The maps as of the start of a request; hold it for that request only.
@@ -68,15 +133,15 @@ impl filters::Table for Snapshot {
     type Entry = EntryRef;
 
     fn route(&self, label: &str) -> Option<EntryRef> {
-        self.0.routes.pin().get(label).map(|entry| EntryRef(Arc::clone(entry)))
+        self.0.route(label).map(EntryRef)
     }
 
     fn user(&self, id: UserId) -> Option<Arc<User>> {
-        self.0.users.pin().get(&id).cloned()
+        self.0.user(id)
     }
 
     fn user_named(&self, name: &str) -> Option<Arc<User>> {
-        self.0.names.pin().get(name).cloned()
+        self.0.user_named(name)
     }
 }
 
@@ -183,8 +248,8 @@ impl Table {
 
     /// Calls `f` with every entry, in no order; for metrics.
     pub(crate) fn for_each(&self, mut f: impl FnMut(&Entry)) {
-        for (_, entry) in &self.live.load().routes.pin() {
-            f(entry);
+        for entry in self.live.load().routes.pin().keys() {
+            f(&entry.0);
         }
     }
 

@@ -22,6 +22,11 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
+            /// The least of all, for ranges.
+            pub const MIN: Self = Self(Uuid::nil());
+            /// The greatest of all, for ranges.
+            pub const MAX: Self = Self(Uuid::max());
+
             /// A fresh id, ordered by its time of making.
             #[allow(clippy::new_without_default, reason = "an id is made on purpose, never by default")]
             pub fn new() -> Self {

@@ -1,54 +1,111 @@
 //! Joins rows into routes. Rows come in any order; a service routes nothing until
 //! its pod and the pod's owner are known, and a pod whose team is not known (yet)
 //! is closed to teams.
+//!
+//! What a batch of changes touches is taken out as drafts, changed there, and put
+//! back pod by pod when all rows are in: the changes of one transaction show together
+//! in every route. At rest nothing is kept twice: a routed pod *is* its row.
 
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+use std::mem;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashTable};
 use model::{
     Change, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Pod, PodId, Route, RoutedPod, RoutedShare,
     RoutedTeam, Service, Share, TeamId, User, UserId,
 };
 
-use super::{Entry, Maps};
+use super::{ByHost, ById, ByName, Entry, Maps};
 use crate::balance::{Balancer, Registry};
 
 type Index<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-type Set<K> = HashSet<K, foldhash::fast::RandomState>;
 
-/// What is known of a pod, whether or not it can be routed to.
-#[derive(Default)]
-struct PodSlot {
+/// A pod at rest.
+enum Slot {
+    Routed {
+        pod: Arc<RoutedPod>,
+        services: Box<[Arc<Entry>]>,
+    },
+    /// Not whole: nothing routes to it.
+    Partial(Box<Draft>),
+}
+
+impl Slot {
+    fn id(&self) -> PodId {
+        match self {
+            Self::Routed { pod, .. } => pod.id,
+            Self::Partial(draft) => draft.id,
+        }
+    }
+}
+
+/// A pod's rows.
+struct Draft {
+    id: PodId,
     row: Option<Pod>,
     /// Sorted by user.
     shares: Vec<RoutedShare>,
-    services: Vec<HostLabel>,
+    services: Vec<Service>,
+    /// Labels that route to it at this moment.
+    live: Vec<HostLabel>,
 }
 
-#[derive(Default)]
-struct TeamSlot {
+impl Draft {
+    fn new(id: PodId) -> Self {
+        Self {
+            id,
+            row: None,
+            shares: Vec::new(),
+            services: Vec::new(),
+            live: Vec::new(),
+        }
+    }
+}
+
+impl From<Slot> for Draft {
+    fn from(slot: Slot) -> Self {
+        match slot {
+            Slot::Partial(draft) => *draft,
+            Slot::Routed { pod, services } => Self {
+                id: pod.id,
+                row: Some(Pod {
+                    id: pod.id,
+                    owner: pod.owner.id,
+                    name: pod.name.clone(),
+                    team: pod.team.as_ref().map(|team| team.id),
+                    node: pod.node,
+                    address: pod.address,
+                    state: pod.state,
+                }),
+                shares: pod.shares.to_vec(),
+                live: services.iter().map(|entry| entry.route.host.clone()).collect(),
+                services: services.iter().map(|entry| row(&entry.route)).collect(),
+            },
+        }
+    }
+}
+
+struct Team {
+    /// Whether its own row has come, and not only a member's or a pod's.
     known: bool,
-    /// Sorted.
-    active: Vec<UserId>,
-    pods: Set<PodId>,
+    routed: Arc<RoutedTeam>,
 }
 
-/// What a batch of changes touched.
-#[derive(Default)]
-struct Touched {
-    pods: Set<PodId>,
-    keys: bool,
-}
+/// The pods that a batch touches.
+type Drafts = Index<PodId, Draft>;
 
-/// The writer's side of the table: the rows it needs to rebuild what a change touches.
+/// The writer's side of the table.
 #[derive(Default)]
 pub(super) struct Assembler {
-    pods: Index<PodId, PodSlot>,
-    teams: Index<TeamId, TeamSlot>,
-    owned: Index<UserId, Set<PodId>>,
-    /// Services that are not in the maps because their pod cannot be routed to, or
-    /// whose new row has not been put there yet.
-    waiting: Index<HostLabel, Service>,
+    pods: HashTable<Slot>,
+    hasher: foldhash::fast::RandomState,
+    teams: Index<TeamId, Team>,
+    owned: BTreeSet<(UserId, PodId)>,
+    teamed: BTreeSet<(TeamId, PodId)>,
+    /// The pods of services that are not in the maps.
+    waiting: Index<HostLabel, PodId>,
     keys: Vec<IssuerKey>,
 }
 
@@ -61,34 +118,44 @@ impl Assembler {
     /// and balancers of routes that stay are carried over from `old` (the same maps,
     /// except while a snapshot comes in).
     pub(super) fn apply(&mut self, changes: Vec<Change>, maps: &Maps, old: &Maps, balancers: &Registry) -> bool {
-        let mut touched = Touched::default();
+        let mut drafts = Drafts::default();
+        let mut keys_changed = false;
         for change in changes {
+            keys_changed |= matches!(
+                change,
+                Change::Put(Entity::IssuerKey(_)) | Change::Remove(Key::IssuerKey(_))
+            );
             match change {
-                Change::Put(entity) => self.put(entity, maps, &mut touched),
-                Change::Remove(key) => self.remove(key, maps, &mut touched),
+                Change::Put(entity) => self.put(entity, maps, &mut drafts),
+                Change::Remove(key) => self.remove(key, maps, &mut drafts),
             }
         }
-        // Each touched pod once, after all rows are in: the changes of one
-        // transaction show together in every route.
-        for pod in touched.pods {
-            self.rebuild(pod, maps, old, balancers);
+        for (_, draft) in drafts {
+            self.settle(draft, maps, old, balancers);
         }
-        touched.keys
+        if self.waiting.capacity() > 1024 + 4 * self.waiting.len() {
+            self.waiting.shrink_to_fit();
+        }
+        keys_changed
     }
 
-    fn put(&mut self, entity: Entity, maps: &Maps, touched: &mut Touched) {
+    fn put(&mut self, entity: Entity, maps: &Maps, drafts: &mut Drafts) {
         match entity {
-            Entity::User(user) => self.put_user(user, maps, touched),
+            Entity::User(user) => self.put_user(user, maps, drafts),
             Entity::Team(team) => {
-                let slot = self.teams.entry(team.id).or_default();
-                slot.known = true;
-                touched.pods.extend(&slot.pods);
+                self.team(team.id).known = true;
+                self.touch_team(team.id, drafts);
             }
-            Entity::Member(member) => self.put_member(&member, touched),
+            Entity::Member(member) => self.put_member(&member, drafts),
             // Only a route across nodes asks for a node's address.
             Entity::Node(_) => {}
-            Entity::Pod(pod) => self.put_pod(pod, touched),
-            Entity::Service(service) => self.put_service(service, maps, touched),
+            Entity::Pod(pod) => self.put_pod(pod, drafts),
+            Entity::Service(service) => {
+                // A label may move: deleted with one pod, made anew with another.
+                self.withdraw(&service.host, maps, drafts);
+                self.waiting.insert(service.host.clone(), service.pod);
+                self.draft(service.pod, drafts).services.push(service);
+            }
             Entity::Share(Share {
                 pod,
                 user,
@@ -100,220 +167,249 @@ impl Assembler {
                     expires_at,
                     services: services.into(),
                 };
-                let shares = &mut self.pods.entry(pod).or_default().shares;
+                let shares = &mut self.draft(pod, drafts).shares;
                 match shares.binary_search_by_key(&user, |share| share.user) {
                     Ok(at) => shares[at] = share,
                     Err(at) => shares.insert(at, share),
                 }
-                touched.pods.insert(pod);
             }
             Entity::IssuerKey(key) => {
                 self.keys.retain(|known| known.kid != key.kid);
                 self.keys.push(key);
-                touched.keys = true;
             }
         }
     }
 
-    fn put_user(&mut self, user: User, maps: &Maps, touched: &mut Touched) {
+    fn put_user(&mut self, user: User, maps: &Maps, drafts: &mut Drafts) {
         let user = Arc::new(user);
-        let users = maps.users.pin();
-        if let Some(before) = users.get(&user.id).filter(|before| before.name != user.name) {
-            forget_name(maps, before);
+        if let Some(before) = maps.user(user.id).filter(|before| before.name != user.name) {
+            forget_name(maps, &before);
         }
-        users.insert(user.id, Arc::clone(&user));
-        maps.names.pin().insert(user.name.clone(), Arc::clone(&user));
-        touched.pods.extend(self.owned.get(&user.id).into_iter().flatten());
+        maps.users.pin().insert(ById(Arc::clone(&user)), ());
+        maps.names.pin().insert(ByName(Arc::clone(&user)), ());
+        self.touch_owned(user.id, drafts);
     }
 
-    fn put_member(&mut self, member: &Member, touched: &mut Touched) {
-        let slot = self.teams.entry(member.team).or_default();
-        match (slot.active.binary_search(&member.user), member.status) {
-            (Err(at), MemberStatus::Active) => slot.active.insert(at, member.user),
+    fn put_member(&mut self, member: &Member, drafts: &mut Drafts) {
+        let team = self.team(member.team);
+        let mut active = team.routed.active.to_vec();
+        match (active.binary_search(&member.user), member.status) {
+            (Err(at), MemberStatus::Active) => active.insert(at, member.user),
             (Ok(at), MemberStatus::Invited | MemberStatus::Suspended) => {
-                slot.active.remove(at);
+                active.remove(at);
             }
             (Ok(_), MemberStatus::Active) | (Err(_), MemberStatus::Invited | MemberStatus::Suspended) => return,
         }
-        touched.pods.extend(&slot.pods);
+        self.set_active(member.team, active, drafts);
     }
 
-    fn put_pod(&mut self, pod: Pod, touched: &mut Touched) {
-        touched.pods.insert(pod.id);
-        self.owned.entry(pod.owner).or_default().insert(pod.id);
+    fn put_pod(&mut self, pod: Pod, drafts: &mut Drafts) {
+        self.forget_row(pod.id, drafts);
+        self.owned.insert((pod.owner, pod.id));
         if let Some(team) = pod.team {
-            self.teams.entry(team).or_default().pods.insert(pod.id);
+            self.teamed.insert((team, pod.id));
         }
-        let slot = self.pods.entry(pod.id).or_default();
-        let (id, owner, team) = (pod.id, pod.owner, pod.team);
-        if let Some(before) = slot.row.replace(pod) {
-            if before.owner != owner {
-                self.disown(before.owner, id);
-            }
-            if before.team != team
-                && let Some(slot) = before.team.and_then(|team| self.teams.get_mut(&team))
-            {
-                slot.pods.remove(&id);
-            }
-        }
+        let id = pod.id;
+        self.draft(id, drafts).row = Some(pod);
     }
 
-    fn put_service(&mut self, service: Service, maps: &Maps, touched: &mut Touched) {
-        // A label may move: deleted with one pod, made anew with another.
-        let routed = maps.routes.pin().get(&service.host).map(|entry| entry.route.pod.id);
-        let waiting = self.waiting.get(&service.host).map(|waiting| waiting.pod);
-        for before in routed
-            .into_iter()
-            .chain(waiting)
-            .filter(|before| *before != service.pod)
-        {
-            if let Some(slot) = self.pods.get_mut(&before) {
-                slot.services.retain(|label| *label != service.host);
-            }
-        }
-        let slot = self.pods.entry(service.pod).or_default();
-        if !slot.services.contains(&service.host) {
-            slot.services.push(service.host.clone());
-        }
-        touched.pods.insert(service.pod);
-        self.waiting.insert(service.host.clone(), service);
-    }
-
-    fn remove(&mut self, key: Key, maps: &Maps, touched: &mut Touched) {
+    fn remove(&mut self, key: Key, maps: &Maps, drafts: &mut Drafts) {
         match key {
             Key::User(id) => {
-                if let Some(user) = maps.users.pin().remove(&id) {
-                    forget_name(maps, user);
+                if let Some(user) = maps.user(id) {
+                    maps.users.pin().remove(&id);
+                    forget_name(maps, &user);
                 }
                 // Its pods go too; until those rows come, nothing routes to them.
-                touched.pods.extend(self.owned.get(&id).into_iter().flatten());
+                self.touch_owned(id, drafts);
             }
             Key::Team(id) => {
-                if let Some(slot) = self.teams.remove(&id) {
-                    touched.pods.extend(&slot.pods);
-                }
+                self.teams.remove(&id);
+                self.touch_team(id, drafts);
             }
             Key::Member(team, user) => {
-                if let Some(slot) = self.teams.get_mut(&team) {
-                    slot.active.retain(|active| *active != user);
-                    touched.pods.extend(&slot.pods);
+                if let Some(known) = self.teams.get(&team) {
+                    let active = known
+                        .routed
+                        .active
+                        .iter()
+                        .copied()
+                        .filter(|active| *active != user)
+                        .collect();
+                    self.set_active(team, active, drafts);
                 }
             }
             Key::Node(_) => {}
-            Key::Pod(id) => {
-                if let Some(pod) = self.pods.get_mut(&id).and_then(|slot| slot.row.take()) {
-                    self.disown(pod.owner, id);
-                    if let Some(slot) = pod.team.and_then(|team| self.teams.get_mut(&team)) {
-                        slot.pods.remove(&id);
-                    }
-                }
-                touched.pods.insert(id);
-            }
-            Key::Service(label) => {
-                let routed = maps.routes.pin().remove(&label).map(|entry| entry.route.pod.id);
-                let waiting = self.waiting.remove(&label).map(|service| service.pod);
-                for pod in routed.into_iter().chain(waiting) {
-                    if let Some(slot) = self.pods.get_mut(&pod) {
-                        slot.services.retain(|known| *known != label);
-                    }
-                    touched.pods.insert(pod);
-                }
-            }
-            Key::Share(pod, user) => {
-                if let Some(slot) = self.pods.get_mut(&pod) {
-                    slot.shares.retain(|share| share.user != user);
-                    touched.pods.insert(pod);
-                }
-            }
-            Key::IssuerKey(kid) => {
-                self.keys.retain(|known| known.kid != kid);
-                touched.keys = true;
+            Key::Pod(id) => self.forget_row(id, drafts),
+            Key::Service(label) => self.withdraw(&label, maps, drafts),
+            Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
+            Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
+        }
+    }
+
+    /// Takes a pod out, to be changed.
+    fn draft<'d>(&mut self, id: PodId, drafts: &'d mut Drafts) -> &'d mut Draft {
+        drafts.entry(id).or_insert_with(|| {
+            let found = self.pods.find_entry(self.hasher.hash_one(id), |slot| slot.id() == id);
+            found.map_or_else(|_| Draft::new(id), |entry| entry.remove().0.into())
+        })
+    }
+
+    fn forget_row(&mut self, id: PodId, drafts: &mut Drafts) {
+        if let Some(row) = self.draft(id, drafts).row.take() {
+            self.owned.remove(&(row.owner, id));
+            if let Some(team) = row.team {
+                self.teamed.remove(&(team, id));
             }
         }
     }
 
-    fn disown(&mut self, owner: UserId, pod: PodId) {
-        if let Some(pods) = self.owned.get_mut(&owner) {
-            pods.remove(&pod);
-            if pods.is_empty() {
-                self.owned.remove(&owner);
-            }
+    /// Takes a service out of whatever pod it is in.
+    fn withdraw(&mut self, label: &HostLabel, maps: &Maps, drafts: &mut Drafts) {
+        let routed = maps.route(label.as_str()).map(|entry| entry.route.pod.id);
+        let waiting = self.waiting.remove(label);
+        for pod in routed.into_iter().chain(waiting) {
+            self.draft(pod, drafts)
+                .services
+                .retain(|service| service.host != *label);
         }
     }
 
-    /// Brings the routes of one pod in line with its rows.
-    fn rebuild(&mut self, id: PodId, maps: &Maps, old: &Maps, balancers: &Registry) {
-        let Some(slot) = self.pods.get(&id) else { return };
+    fn touch_owned(&mut self, owner: UserId, drafts: &mut Drafts) {
+        let pods: Vec<PodId> = self
+            .owned
+            .range((owner, PodId::MIN)..=(owner, PodId::MAX))
+            .map(|(_, pod)| *pod)
+            .collect();
+        for pod in pods {
+            self.draft(pod, drafts);
+        }
+    }
+
+    fn touch_team(&mut self, team: TeamId, drafts: &mut Drafts) {
+        let pods: Vec<PodId> = self
+            .teamed
+            .range((team, PodId::MIN)..=(team, PodId::MAX))
+            .map(|(_, pod)| *pod)
+            .collect();
+        for pod in pods {
+            self.draft(pod, drafts);
+        }
+    }
+
+    fn team(&mut self, id: TeamId) -> &mut Team {
+        self.teams.entry(id).or_insert_with(|| Team {
+            known: false,
+            routed: closed(id),
+        })
+    }
+
+    fn set_active(&mut self, id: TeamId, active: Vec<UserId>, drafts: &mut Drafts) {
+        self.team(id).routed = Arc::new(RoutedTeam {
+            id,
+            active: active.into(),
+        });
+        self.touch_team(id, drafts);
+    }
+
+    /// Puts a pod back, and brings its routes in line with its rows.
+    fn settle(&mut self, mut draft: Draft, maps: &Maps, old: &Maps, balancers: &Registry) {
+        let pod = self.routed(&mut draft, maps).map(Arc::new);
         let routes = maps.routes.pin();
-        let Some(pod) = self.routed(slot, maps) else {
-            // Take its services out of the maps, but keep their rows.
-            for label in &slot.services {
-                if let Some(entry) = routes.remove(label) {
-                    self.waiting.entry(label.clone()).or_insert_with(|| row(&entry.route));
+        for label in mem::take(&mut draft.live) {
+            let gone = pod.is_none() || draft.services.iter().all(|service| service.host != label);
+            // By now the label may be another pod's.
+            if gone
+                && maps
+                    .route(label.as_str())
+                    .is_some_and(|entry| entry.route.pod.id == draft.id)
+            {
+                routes.remove(label.as_str());
+            }
+        }
+        let hash = self.hasher.hash_one(draft.id);
+        let slot = match pod {
+            None => {
+                for service in &draft.services {
+                    self.waiting.insert(service.host.clone(), draft.id);
+                }
+                if draft.row.is_none() && draft.services.is_empty() && draft.shares.is_empty() {
+                    return;
+                }
+                Slot::Partial(Box::new(draft))
+            }
+            Some(pod) => {
+                let services = mem::take(&mut draft.services).into_iter().map(|service| {
+                    self.waiting.remove(&service.host);
+                    let entry = Arc::new(entry(service, &pod, old, balancers));
+                    routes.insert(ByHost(Arc::clone(&entry)), ());
+                    entry
+                });
+                Slot::Routed {
+                    services: services.collect(),
+                    pod: Arc::clone(&pod),
                 }
             }
-            if slot.row.is_none() && slot.services.is_empty() && slot.shares.is_empty() {
-                self.pods.remove(&id);
-            }
-            return;
         };
-        let pod = Arc::new(pod);
-        let old = old.routes.pin();
-        for label in &slot.services {
-            let service = match (self.waiting.remove(label), routes.get(label)) {
-                (Some(service), _) => service,
-                (None, Some(entry)) => row(&entry.route),
-                (None, None) => continue,
-            };
-            let before = old.get(label).filter(|entry| entry.route.service == service.id);
-            let balancer = match before.and_then(|entry| entry.balancer.as_ref()) {
-                Some(balancer) if balancer.serves(&service.targets) => Some(Arc::clone(balancer)),
-                _ => Balancer::of(&service.targets, balancers),
-            };
-            let meters = match before.and_then(|entry| entry.meters.get()) {
-                Some(counted) => OnceLock::from(Arc::clone(counted)),
-                None => OnceLock::new(),
-            };
-            let route = Route {
-                host: service.host,
-                service: service.id,
-                name: service.name,
-                port: service.port,
-                visibility: service.visibility,
-                pod: Arc::clone(&pod),
-                targets: service.targets.into(),
-            };
-            routes.insert(
-                label.clone(),
-                Arc::new(Entry {
-                    route,
-                    balancer,
-                    meters,
-                }),
-            );
-        }
+        self.pods
+            .insert_unique(hash, slot, |slot| self.hasher.hash_one(slot.id()));
     }
 
-    fn routed(&self, slot: &PodSlot, maps: &Maps) -> Option<RoutedPod> {
-        let row = slot.row.as_ref()?;
-        let owner = maps.users.pin().get(&row.owner).cloned()?;
-        let team = row.team.and_then(|id| {
-            let team = self.teams.get(&id).filter(|team| team.known)?;
-            Some(Arc::new(RoutedTeam {
-                id,
-                active: team.active.as_slice().into(),
-            }))
+    /// The pod as routes hold it, if it is whole.
+    fn routed(&self, draft: &mut Draft, maps: &Maps) -> Option<RoutedPod> {
+        let owner = maps.user(draft.row.as_ref()?.owner)?;
+        let row = draft.row.take()?;
+        let team = row.team.map(|id| match self.teams.get(&id) {
+            Some(team) if team.known => Arc::clone(&team.routed),
+            _ => closed(id),
         });
         Some(RoutedPod {
             id: row.id,
-            name: row.name.clone(),
+            name: row.name,
             owner,
             team,
-            shares: slot.shares.as_slice().into(),
+            shares: mem::take(&mut draft.shares).into(),
             node: row.node,
             address: row.address,
             state: row.state,
         })
+    }
+}
+
+/// A team that opens nothing.
+fn closed(id: TeamId) -> Arc<RoutedTeam> {
+    Arc::new(RoutedTeam {
+        id,
+        active: Box::default(),
+    })
+}
+
+/// The entry of a service, with what its last one has counted and connected.
+fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registry) -> Entry {
+    let before = old
+        .route(service.host.as_str())
+        .filter(|entry| entry.route.service == service.id);
+    let balancer = match before.as_ref().and_then(|entry| entry.balancer.as_ref()) {
+        Some(balancer) if balancer.serves(&service.targets) => Some(Arc::clone(balancer)),
+        _ => Balancer::of(&service.targets, balancers),
+    };
+    let meters = match before.as_ref().and_then(|entry| entry.meters.get()) {
+        Some(counted) => OnceLock::from(Arc::clone(counted)),
+        None => OnceLock::new(),
+    };
+    let route = Route {
+        host: service.host,
+        service: service.id,
+        name: service.name,
+        port: service.port,
+        visibility: service.visibility,
+        pod: Arc::clone(pod),
+        targets: service.targets.into(),
+    };
+    Entry {
+        route,
+        balancer,
+        meters,
     }
 }
 
@@ -332,8 +428,12 @@ fn row(route: &Route) -> Service {
 
 /// Forgets a name unless somebody else has it by now.
 fn forget_name(maps: &Maps, user: &User) {
+    let name = user.name.as_str();
     let names = maps.names.pin();
-    if names.get(&user.name).is_some_and(|holder| holder.id == user.id) {
-        names.remove(&user.name);
+    if names
+        .get_key_value(name)
+        .is_some_and(|(holder, ())| holder.0.id == user.id)
+    {
+        names.remove(name);
     }
 }
