@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM docker.io/library/debian:bookworm-slim
 # Root certificates, to reach issuers and databases over TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build --chown=65532:65532 /out/var/lib/podgate /var/lib/podgate
+COPY --from=build --chown=65532:65532 /out/var/lib /var/lib
 COPY --from=build /out/usr /usr
 COPY --from=build /out/etc /etc
 USER 65532:65532
