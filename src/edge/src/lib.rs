@@ -20,6 +20,7 @@ mod server;
 mod shared;
 mod table;
 mod tls;
+mod tunnel;
 
 pub use balance::Health;
 pub use metrics::{Metrics, MetricsError};

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::balance::Turn;
 use crate::config::Timeouts;
 use crate::table::Entry;
+use crate::tunnel::Tunnels;
 
 /// Where routes may point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +151,9 @@ impl PeerTemplates {
         let mut upgrade = plain.clone();
         upgrade.read_timeout = None;
         upgrade.write_timeout = None;
+        upgrade.custom_l4 = Some(Tunnels::connector());
+        // Pingora cannot take these out of its pool again; let it forget them soon.
+        upgrade.idle_timeout = Some(std::time::Duration::from_secs(1));
         // A peer that vanished without a word is found by the kernel instead.
         upgrade.tcp_keepalive = Some(keepalive());
         Self { plain, http2, upgrade }
@@ -162,11 +166,13 @@ impl PeerTemplates {
             Carriage::Http2 => self.http2.clone(),
             Carriage::Upgrade => self.upgrade.clone(),
         };
-        if carriage == Carriage::Http2 {
-            // The pool's key has no ALPN in it: without a group of its own an
-            // HTTP/1 connection to the same address would be taken for this one.
-            peer.group_key = 2;
-        }
+        // The pool's key has neither ALPN nor connector in it: without groups of their
+        // own one kind's connection would be taken for another's.
+        peer.group_key = match carriage {
+            Carriage::Http1 => 0,
+            Carriage::Http2 => 1,
+            Carriage::Upgrade => 2,
+        };
         peer
     }
 }
