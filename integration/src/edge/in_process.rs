@@ -1,9 +1,11 @@
 //! The edge inside the test: the same code on a plain listener, its table filled
 //! by hand instead of from a store.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use ::edge::config::{Sections, read};
 use ::edge::{Config, Edge, Handle, Table};
@@ -11,22 +13,23 @@ use filters::limit::Policies;
 use model::config::{Problem, Secrets, Section};
 use model::{Change, Entity, Key, Revision, Update};
 use prometheus::Registry;
-use tokio::task::JoinHandle;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
-use super::{Access, Builder, Listen};
+use super::{Access, Listen};
 use crate::client::Door;
-use crate::origin::listen;
 
 /// Where pods live when no sidecar is configured.
 const POD_CIDR: &str = "10.100.0.0/16";
 
-/// A running edge; dropping it stops accepting.
+/// A running edge; dropping it ends it, with every connection.
 pub struct InProcess {
     access: Access,
     /// Feeds and reloads it.
     pub handle: Handle,
-    accepting: JoinHandle<std::io::Result<()>>,
-    builder: Builder,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    builder: super::Builder,
     listen: Listen,
     home: tempfile::TempDir,
 }
@@ -41,14 +44,19 @@ impl Deref for InProcess {
 
 impl Drop for InProcess {
     fn drop(&mut self) {
-        self.accepting.abort();
+        // Dropping the sender is the signal; the thread's runtime cuts what is open.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
     }
 }
 
 impl InProcess {
-    pub(super) async fn start(mut builder: Builder) -> Self {
+    pub(super) async fn start(mut builder: super::Builder) -> Self {
         assert!(builder.https.is_none(), "HTTPS takes the real program: `.podgate()`");
-        let listener = listen().await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket for tokio");
         let http = listener.local_addr().expect("a bound socket has an address");
         let listen = Listen {
             http,
@@ -76,11 +84,13 @@ impl InProcess {
             changes: access.world.entities().into_iter().map(Change::Put).collect(),
             revision: Some(Revision(1)),
         });
-        let accepting = tokio::spawn(edge.serve(listener));
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || serve(edge, listener, stopped));
         Self {
             access,
             handle,
-            accepting,
+            stop: Some(stop),
+            thread: Some(thread),
             builder,
             listen,
             home,
@@ -122,6 +132,19 @@ impl InProcess {
     }
 }
 
+/// Runs an edge on a thread of its own, as each of Pingora's workers does: one
+/// runtime, nothing stolen from it.
+fn serve(edge: Edge, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a socket for tokio");
+        tokio::select! {
+            ended = edge.serve(listener) => panic!("the edge stopped accepting: {ended:?}"),
+            _ = stopped => {}
+        }
+    });
+}
+
 /// Tests name no files and variables for secrets.
 struct Inline;
 
@@ -135,7 +158,11 @@ impl Secrets for Inline {
     }
 }
 
-fn load(builder: &Builder, home: &Path, listen: &Listen) -> Result<(::edge::config::Fixed, Config), Vec<Problem>> {
+fn load(
+    builder: &super::Builder,
+    home: &Path,
+    listen: &Listen,
+) -> Result<(::edge::config::Fixed, Config), Vec<Problem>> {
     let mut file: toml::Table = builder.config_text(home, listen, None).parse().expect("our own TOML");
     let mut section = |name: &str| {
         let table = match file.remove(name) {

@@ -69,6 +69,23 @@ async fn many_stay_open_side_by_side() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_right_after_the_upgrade_is_not_lost() {
+    let origin = origin::http1().run().await;
+    let edge = edge::with_routes([(LABEL, origin.addr())]).run().await;
+    // Small enough a gap to hit only now and then, so many times.
+    let tries = (0..8).map(async |_| {
+        let mut lost = 0;
+        for n in 0..250 {
+            let mut socket = edge.websocket(LABEL, "/ws", &[]).await.expect("an upgrade");
+            lost += usize::from(socket.ask(&n.to_string()).await.is_none());
+        }
+        lost
+    });
+    let lost: usize = join_all(tries).await.into_iter().sum();
+    assert_eq!(lost, 0, "of 2000");
+}
+
 #[tokio::test]
 async fn an_upgrade_that_the_pod_declines_is_an_ordinary_answer() {
     let origin = origin::http1().route("/page", "not a socket").run().await;
