@@ -33,6 +33,13 @@ impl Deref for Podgate {
     }
 }
 
+impl Drop for Podgate {
+    fn drop(&mut self) {
+        // What a test leaves open is nobody's loss: no waiting for the drain.
+        self.process.signal(Signal::KILL);
+    }
+}
+
 impl Podgate {
     pub(super) async fn start(builder: Builder) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");

@@ -14,6 +14,7 @@ mod limits;
 mod outage;
 mod reload;
 mod routing;
+mod shutdown;
 mod streaming;
 mod targets;
 mod tls;

@@ -341,6 +341,51 @@ async fn requests_in_one_packet_are_judged_one_by_one() {
 }
 
 #[tokio::test]
+async fn nothing_rides_on_an_upgrade() {
+    let (open, shut) = (origin::raw().await, origin::raw().await);
+    let world = integration::world::World::new()
+        .service(LABEL, model::Visibility::Public, [open.addr()])
+        .service("api-pod-john", model::Visibility::Private, [shut.addr()]);
+    let edge = edge::with_world(world).run().await;
+    let hidden = format!("GET /hidden HTTP/1.1\r\nHost: {}\r\n\r\n", host("api-pod-john"));
+    // The raw pod answers 200, so nothing is upgraded and what follows is the next request.
+    for (what, fields, body) in [
+        ("no body", "Connection: Upgrade\r\nUpgrade: websocket", ""),
+        ("no connection", "Upgrade: websocket", ""),
+        ("another protocol", "Connection: Upgrade\r\nUpgrade: h2c", ""),
+        (
+            "a body",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4",
+            "body",
+        ),
+        (
+            "chunks",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked",
+            "4\r\nbody\r\n0\r\n\r\n",
+        ),
+    ] {
+        for method in ["GET", "POST"] {
+            let head = format!(
+                "{method} /ws HTTP/1.1\r\nHost: {}\r\n{fields}\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n{body}",
+                host(LABEL)
+            );
+            let heard = raw::exchange(edge.http.address, format!("{head}{hidden}")).await;
+            let statuses = heard.statuses();
+            let fair = match statuses[..] {
+                // Judged by itself, or never read.
+                [200, 401] => true,
+                [200 | 400..=499] | [] => heard.closed,
+                _ => false,
+            };
+            assert!(fair, "{method}, {what}: {statuses:?}, closed: {}", heard.closed);
+            assert!(!open.text().contains("/hidden"), "{method}, {what}: {}", open.text());
+            assert_eq!(shut.text(), "", "{method}, {what}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn line_feeds_alone_end_no_line_for_one_and_not_the_other() {
     let pod = origin::raw().await;
     let edge = edge::with_routes([(LABEL, pod.addr())]).run().await;
