@@ -20,7 +20,7 @@ pub mod raw;
 pub use http1::{Http1, Seen};
 pub use raw::Raw;
 
-/// An HTTP/1.1 server; see [`http1`] for the paths that it always has.
+/// An HTTP/1.1 server; see [`mod@http1`] for the paths that it always has.
 pub fn http1() -> Http1 {
     Http1::default()
 }

@@ -1,4 +1,4 @@
-//! An HTTP/2 origin without TLS: the gRPC service of [`grpc`](super::grpc), and
+//! An HTTP/2 origin without TLS: the gRPC service of [`super::grpc`], and
 //! `/echo`, which answers any other request with what arrived as JSON.
 
 use std::convert::Infallible;

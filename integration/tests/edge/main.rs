@@ -10,6 +10,7 @@ mod grpc;
 mod h2;
 mod harness;
 mod headers;
+mod idle;
 mod limits;
 mod outage;
 mod reload;
