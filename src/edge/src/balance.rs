@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use pingora_load_balancing::discovery::Static;
 use pingora_load_balancing::health_check::TcpHealthCheck;
 use pingora_load_balancing::{Backend, Backends};
 use smallvec::SmallVec;
+
+use crate::peer::TargetPolicy;
 
 /// How targets are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,8 @@ struct Target {
 
 /// The targets of one service.
 pub(crate) struct Balancer {
+    /// The address of the pod they are to be in.
+    pod: Option<IpAddr>,
     targets: Box<[Target]>,
     turn: AtomicU32,
     checks: tokio::sync::Mutex<Option<Checks>>,
@@ -51,6 +55,7 @@ pub(crate) struct Balancer {
 struct Checks {
     backends: Backends,
     health: Health,
+    policy: TargetPolicy,
 }
 
 impl fmt::Debug for Balancer {
@@ -87,7 +92,7 @@ impl Drop for Turn {
 
 impl Balancer {
     /// A balancer for two or more targets; one needs none.
-    pub(crate) fn of(targets: &[SocketAddr], registry: &Registry) -> Option<Arc<Self>> {
+    pub(crate) fn of(targets: &[SocketAddr], pod: Option<IpAddr>, registry: &Registry) -> Option<Arc<Self>> {
         if targets.len() < 2 {
             return None;
         }
@@ -97,6 +102,7 @@ impl Balancer {
             healthy: AtomicBool::new(true),
         };
         let balancer = Arc::new(Self {
+            pod,
             targets: targets.iter().map(target).collect(),
             turn: AtomicU32::new(0),
             checks: tokio::sync::Mutex::new(None),
@@ -105,12 +111,14 @@ impl Balancer {
         Some(balancer)
     }
 
-    /// Whether these are exactly its targets.
-    pub(crate) fn serves(&self, targets: &[SocketAddr]) -> bool {
-        self.targets
-            .iter()
-            .map(|target| target.addr)
-            .eq(targets.iter().copied())
+    /// Whether these are exactly its targets, of a pod at this address.
+    pub(crate) fn serves(&self, targets: &[SocketAddr], pod: Option<IpAddr>) -> bool {
+        self.pod == pod
+            && self
+                .targets
+                .iter()
+                .map(|target| target.addr)
+                .eq(targets.iter().copied())
     }
 
     /// The healthy target with the fewest requests under way, leaving out those
@@ -134,16 +142,23 @@ impl Balancer {
         })
     }
 
-    /// Checks every target once.
-    async fn check(&self, health: Health) {
+    /// Checks once every target that requests may be sent to, and no other.
+    async fn check(&self, health: Health, policy: &TargetPolicy) {
         let mut checks = self.checks.lock().await;
-        if checks.as_ref().is_none_or(|checks| checks.health != health) {
+        if checks
+            .as_ref()
+            .is_none_or(|checks| checks.health != health || checks.policy != *policy)
+        {
             let backend = |target: &Target| Backend {
                 addr: PingoraAddr::Inet(target.addr),
                 weight: 1,
                 ext: Default::default(),
             };
-            let all: BTreeSet<Backend> = self.targets.iter().map(backend).collect();
+            let allowed = self
+                .targets
+                .iter()
+                .filter(|target| policy.allows(self.pod, target.addr.ip()));
+            let all: BTreeSet<Backend> = allowed.map(backend).collect();
             let mut backends = Backends::new(Static::new(all));
             let mut probe = TcpHealthCheck::new();
             probe.peer_template.options.connection_timeout = Some(health.timeout);
@@ -152,7 +167,11 @@ impl Balancer {
                 tracing::warn!(%error, "set up health checks");
                 return;
             }
-            *checks = Some(Checks { backends, health });
+            *checks = Some(Checks {
+                backends,
+                health,
+                policy: policy.clone(),
+            });
         }
         let Some(Checks { backends, .. }) = checks.as_ref() else {
             return;
@@ -187,7 +206,7 @@ impl Registry {
     }
 
     /// Checks every target of every balancer once, a few balancers at a time.
-    pub(crate) async fn check_all(&self, health: Health) {
+    pub(crate) async fn check_all(&self, health: Health, policy: &TargetPolicy) {
         let mut live: SmallVec<[Arc<Balancer>; 8]> = SmallVec::new();
         self.0
             .lock()
@@ -204,7 +223,8 @@ impl Registry {
             if running.len() >= 64 {
                 running.join_next().await;
             }
-            running.spawn(async move { balancer.check(health).await });
+            let policy = policy.clone();
+            running.spawn(async move { balancer.check(health, &policy).await });
         }
         while running.join_next().await.is_some() {}
     }
@@ -222,13 +242,13 @@ mod tests {
 
     #[test]
     fn one_target_needs_no_balancer() {
-        assert!(Balancer::of(&targets(1), &Registry::default()).is_none());
+        assert!(Balancer::of(&targets(1), None, &Registry::default()).is_none());
     }
 
     #[test]
     fn the_least_busy_healthy_untried_target_is_next() {
         let all = targets(3);
-        let balancer = Balancer::of(&all, &Registry::default()).expect("three targets");
+        let balancer = Balancer::of(&all, None, &Registry::default()).expect("three targets");
         let held: Vec<Turn> = (0..6).map(|_| balancer.pick(&[]).expect("one")).collect();
         for addr in &all {
             assert_eq!(
@@ -261,15 +281,29 @@ mod tests {
             let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
             other.local_addr().expect("address")
         };
+        let open = |range: &str| range.parse().expect("a network");
+        let loopback = TargetPolicy::new(open("10.100.0.0/16"), vec![open("127.0.0.0/8")]);
         let registry = Registry::default();
-        let balancer = Balancer::of(&[alive, gone], &registry).expect("two targets");
-        registry.check_all(Health::default()).await;
+        let balancer = Balancer::of(&[alive, gone], None, &registry).expect("two targets");
+        registry.check_all(Health::default(), &loopback).await;
         for _ in 0..4 {
             assert_eq!(balancer.pick(&[]).expect("one").addr(), alive);
         }
         let _back = tokio::net::TcpListener::bind(gone).await.expect("bind again");
-        registry.check_all(Health::default()).await;
+        registry.check_all(Health::default(), &loopback).await;
         let held = [balancer.pick(&[]).expect("one"), balancer.pick(&[]).expect("one")];
         assert!(held.iter().any(|turn| turn.addr() == gone), "it is back");
+    }
+
+    #[tokio::test]
+    async fn checks_go_nowhere_that_requests_may_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let forbidden = listener.local_addr().expect("address");
+        let closed = TargetPolicy::new("10.100.0.0/16".parse().expect("a network"), Vec::new());
+        let registry = Registry::default();
+        let _balancer = Balancer::of(&[forbidden, "127.0.0.1:1".parse().expect("good")], None, &registry);
+        registry.check_all(Health::default(), &closed).await;
+        let knocked = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(knocked.is_err(), "nobody may knock there");
     }
 }

@@ -162,10 +162,19 @@ impl Front {
             &self.serve
         };
         if downstream.is_http2() {
-            ServerApp::process_new(http, Box::new(downstream), shutdown).await;
+            self.serve_http2(http, downstream).await;
         } else {
             self.serve_http1(http, downstream, peer, shutdown).await;
         }
+    }
+
+    async fn serve_http2(&self, http: &Arc<HttpProxy<Proxy>>, downstream: Downstream) {
+        // Told to leave by us, not by Pingora, which only does so when draining is over.
+        let mut draining = self.shared.connections.draining.subscribe();
+        if self.shared.connections.is_draining() {
+            draining.mark_changed();
+        }
+        ServerApp::process_new(http, Box::new(downstream), &draining).await;
     }
 
     async fn serve_http1(
@@ -181,8 +190,7 @@ impl Front {
                 Ok(head) => head,
                 Err(Over::Quietly) => return,
                 Err(Over::Http2) => {
-                    ServerApp::process_new(http, Box::new(downstream.into_http2()), shutdown).await;
-                    return;
+                    return self.serve_http2(http, downstream.into_http2()).await;
                 }
                 Err(Over::Refused(refusal)) => return self.refuse(downstream, peer, refusal).await,
             };

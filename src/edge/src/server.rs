@@ -209,13 +209,16 @@ impl Edge {
         let http = self.fixed.http.iter().map(|addr| ("edge.http", addr));
         let https = self.fixed.https.iter().map(|addr| ("edge.https", addr));
         let admin = self.fixed.admin.iter().map(|addr| ("edge.admin", addr));
+        // All at once: two of ours may be in each other's way, too.
+        let mut held = Vec::new();
         for (key, addr) in http.chain(https).chain(admin) {
             // std sets SO_REUSEADDR, as Pingora does.
-            std::net::TcpListener::bind(addr).map_err(|error| StartError::Listen {
+            let listener = std::net::TcpListener::bind(addr);
+            held.push(listener.map_err(|error| StartError::Listen {
                 key,
                 addr: *addr,
                 error,
-            })?;
+            })?);
         }
         Ok(())
     }
@@ -265,7 +268,8 @@ impl BackgroundService for Keeper {
                 }
                 () = tokio::time::sleep_until(next.into()) => {
                     last_check = Some(Instant::now());
-                    self.0.table.balancers().check_all(health).await;
+                    let policy = self.0.settings().options.targets.clone();
+                    self.0.table.balancers().check_all(health, &policy).await;
                 }
             }
         }

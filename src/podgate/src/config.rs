@@ -225,10 +225,17 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
 }
 
 impl Config {
-    /// What a running podgate cannot change, as problems of the new config.
+    /// What a running podgate cannot change, as problems of the new config: listeners,
+    /// threads and the store, and what tokens and hosts already made depend on.
     pub(crate) fn fixed_differences(&self, new: &Self) -> Vec<Problem> {
         let (old_fixed, new_fixed) = (&self.fixed, &new.fixed);
-        let listen = |config: &Self| config.control.as_ref().map(|control| control.listen);
+        let (old, new_options) = (&self.edge.options, &new.edge.options);
+        let control = |config: &Self| {
+            config
+                .control
+                .as_ref()
+                .map(|control| (control.listen, control.admin_token.clone()))
+        };
         [
             ("edge.http", old_fixed.http != new_fixed.http),
             ("edge.https", old_fixed.https != new_fixed.https),
@@ -236,13 +243,15 @@ impl Config {
             ("edge.threads", old_fixed.threads != new_fixed.threads),
             ("edge.pid_file", self.pid_file != new.pid_file),
             ("store", self.store != new.store),
-            ("control.listen", listen(self) != listen(new)),
+            ("edge.domain", old.domain != new_options.domain),
+            ("edge.host_template", old.host_template != new_options.host_template),
+            ("control", control(self) != control(new)),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)
         .map(|(key, _)| Problem {
             key: key.to_owned(),
-            message: "listeners, threads and the store change only with a restart".to_owned(),
+            message: "changes only with a restart".to_owned(),
         })
         .collect()
     }
@@ -366,6 +375,10 @@ mod tests {
                 "[edge]\nthreads = 2\nhttp = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n[store]\nurl = \"sqlite:/x/y.db\"\n"
             ),
             ["edge.http", "edge.admin", "edge.threads", "edge.pid_file", "store"]
+        );
+        assert_eq!(
+            differs("[edge]\nthreads = 1\ndomain = \"other.test\"\n[control]\nadmin_token = \"0123456789abcdef\"\n"),
+            ["edge.domain", "control"]
         );
     }
 }

@@ -1,6 +1,8 @@
 //! What the process says about itself: `tracing` to standard error, with Pingora's
 //! `log` lines among them. The access log is the edge's own.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -32,7 +34,10 @@ impl Level {
     /// runs on its config.
     pub(crate) fn start(level: &str) -> Self {
         let (filter, handle) = reload::Layer::new(filter(level));
-        let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+        let lines = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false);
         match tracing_subscriber::registry().with(filter).with(lines).try_init() {
             Ok(()) => Self(Some(handle)),
             Err(_) => Self(None),

@@ -96,17 +96,7 @@ pub(crate) fn ask(path: &Path) -> anyhow::Result<()> {
             bail!("{error}\nnothing was reloaded");
         }
     };
-    let pid = std::fs::read_to_string(&pid_file).with_context(|| {
-        format!(
-            "no podgate runs on {} (pid file {})",
-            path.display(),
-            pid_file.display()
-        )
-    })?;
-    let pid: i32 = pid
-        .trim()
-        .parse()
-        .with_context(|| format!("{} holds no pid", pid_file.display()))?;
+    let pid = state::running(&pid_file)?;
     let outcomes = state::outcome_path(&pid_file);
     let before = state::read_outcome(&outcomes).with_context(|| format!("read {}", outcomes.display()))?;
 

@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use control::{AdminToken, Issuer};
 use edge::{Edge, Table};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::Registry;
 use store::{Feed, Store};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::config::{self, Config, Role};
@@ -31,13 +32,19 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     let config = config::load(path)?;
     let roles = config.roles(roles)?;
     let level = Level::start(&config.edge.options.log_level);
-    let _pid = PidFile::take(&config.pid_file)?;
+    allow_many_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("podgate")
         .enable_all()
         .build()
         .context("start the runtime")?;
+    // Before anybody can know our pid: an unhandled SIGHUP would kill us.
+    let signals = {
+        let _in = runtime.enter();
+        Signals::watch().context("watch for signals")?
+    };
+    let _pid = PidFile::take(&config.pid_file)?;
 
     let store = runtime
         .block_on(Store::connect(&config.store))
@@ -46,9 +53,9 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         start_control(&runtime, &config, store.clone())?;
     }
     if roles.contains(&Role::Edge) {
-        run_edge(&runtime, path, config, store, level, registry)?;
+        run_edge(&runtime, path, config, store, level, registry, signals)?;
     } else {
-        runtime.block_on(stop_signal())?;
+        runtime.block_on(stopped(signals));
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -61,14 +68,15 @@ fn run_edge(
     store: Store,
     level: Level,
     registry: Registry,
+    signals: Signals,
 ) -> anyhow::Result<()> {
     let table = Arc::new(Table::new());
     let edge = Edge::new(config.fixed.clone(), config.edge.clone(), table, registry)?;
     let handle = edge.handle();
     runtime.spawn(follow(store.follow(), handle.clone()));
     let reloader = Reloader::new(path, config, handle.clone(), level);
-    edge.run(Box::new(Signals {
-        reloader: Mutex::new(reloader),
+    edge.run(Box::new(Operator {
+        state: Mutex::new((signals, reloader)),
         handle,
     }))?;
     Ok(())
@@ -116,7 +124,10 @@ fn start_control(runtime: &Runtime, config: &Config, store: Store) -> anyhow::Re
         Some(token) => token,
         None => {
             let (token, path) = AdminToken::load_or_create(&config.store.data_dir).context("the admin token")?;
-            tracing::info!("no control.admin_token is configured; the token is in {}", path.display());
+            tracing::info!(
+                "no control.admin_token is configured; the token is in {}",
+                path.display()
+            );
             token
         }
     };
@@ -141,53 +152,74 @@ fn start_control(runtime: &Runtime, config: &Config, store: Store) -> anyhow::Re
     Ok(())
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Each client is a descriptor, and so is its pod's end; the default of 1024 is for
+/// programs that use `select`.
+fn allow_many_connections() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raise the limit of open files");
     }
-    Ok(())
+}
+
+/// The signals a podgate listens to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits to be told to stop, without an edge.
+async fn stopped(mut signals: Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => tracing::warn!("without an edge there is nothing to reload"),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
 }
 
 /// SIGHUP reloads; SIGTERM and SIGINT let requests end, then stop; a second one
 /// stops at once.
-struct Signals {
-    reloader: Mutex<Reloader>,
+struct Operator {
+    state: Mutex<(Signals, Reloader)>,
     handle: edge::Handle,
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Signals {
+impl ShutdownSignalWatch for Operator {
     async fn recv(&self) -> ShutdownSignal {
-        let watch = || -> std::io::Result<_> {
-            Ok((
-                signal(SignalKind::hangup())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            ))
-        };
-        let (mut hangup, mut terminate, mut interrupt) = match watch() {
-            Ok(signals) => signals,
-            Err(error) => {
-                tracing::error!(%error, "watch for signals");
-                return ShutdownSignal::FastShutdown;
-            }
-        };
-        let mut reloader = self.reloader.lock().await;
+        let mut state = self.state.lock().await;
+        let (signals, reloader) = &mut *state;
         loop {
             tokio::select! {
-                _ = hangup.recv() => reloader.reload(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.hangup.recv() => reloader.reload(),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
         }
         tracing::info!("stopping: letting requests end");
         tokio::select! {
             () = self.handle.drain() => ShutdownSignal::GracefulTerminate,
-            _ = terminate.recv() => ShutdownSignal::FastShutdown,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            () = signals.stop() => ShutdownSignal::FastShutdown,
         }
     }
 }

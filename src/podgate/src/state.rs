@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 /// What became of a reload.
@@ -23,6 +24,26 @@ pub(crate) struct Outcome {
 pub(crate) struct PidFile {
     path: PathBuf,
     _lock: File,
+}
+
+/// The pid of the podgate that runs on a pid file. A file that nobody holds locked is
+/// left from one that was killed, and its number may be somebody else's by now.
+///
+/// # Errors
+/// When none runs, or the file cannot be read.
+pub(crate) fn running(path: &Path) -> anyhow::Result<i32> {
+    let file = File::open(path).with_context(|| format!("no podgate runs (pid file {})", path.display()))?;
+    match file.try_lock_shared() {
+        Err(fs::TryLockError::WouldBlock) => {}
+        Ok(()) => anyhow::bail!("no podgate runs (pid file {} is a left-over)", path.display()),
+        Err(fs::TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("lock {}", path.display()));
+        }
+    }
+    let pid = io::read_to_string(file).with_context(|| format!("read {}", path.display()))?;
+    pid.trim()
+        .parse()
+        .with_context(|| format!("{} holds no pid", path.display()))
 }
 
 /// Where the outcome of reloads stands, beside the pid file.
@@ -98,6 +119,10 @@ mod tests {
         );
         let again = PidFile::take(&path).err().expect("taken").to_string();
         assert!(again.contains("another podgate"), "{again}");
+        assert_eq!(
+            running(&path).expect("held"),
+            i32::try_from(std::process::id()).expect("a pid")
+        );
         let outcome = Outcome {
             attempt: 2,
             generation: 1,
@@ -105,6 +130,9 @@ mod tests {
         };
         write_outcome(&outcome_path(&path), &outcome).expect("written");
         assert_eq!(read_outcome(&outcome_path(&path)).expect("read"), outcome);
+        fs::write(dir.join("left.pid"), "1\n").expect("written");
+        let left = running(&dir.join("left.pid")).expect_err("nobody holds it").to_string();
+        assert!(left.contains("left-over"), "{left}");
         drop(held);
         assert!(!path.exists());
         PidFile::take(&path).expect("free again");

@@ -390,8 +390,8 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         .route(service.host.as_str())
         .filter(|entry| entry.route.service == service.id);
     let balancer = match before.as_ref().and_then(|entry| entry.balancer.as_ref()) {
-        Some(balancer) if balancer.serves(&service.targets) => Some(Arc::clone(balancer)),
-        _ => Balancer::of(&service.targets, balancers),
+        Some(balancer) if balancer.serves(&service.targets, pod.address) => Some(Arc::clone(balancer)),
+        _ => Balancer::of(&service.targets, pod.address, balancers),
     };
     let meters = match before.as_ref().and_then(|entry| entry.meters.get()) {
         Some(counted) => OnceLock::from(Arc::clone(counted)),
