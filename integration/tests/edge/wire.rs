@@ -329,10 +329,17 @@ async fn requests_in_one_packet_are_judged_one_by_one() {
     assert!(!open.text().contains("/2"), "{}", open.text());
 
     // The same behind a chunked body: answered, or told by the closing that it was not.
-    let chunked = format!("POST /c HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", host(LABEL));
+    let chunked = format!(
+        "POST /c HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        host(LABEL)
+    );
     let heard = raw::exchange(edge.http.address, format!("{chunked}3\r\nabc\r\n0\r\n\r\n{second}")).await;
     let statuses = heard.statuses();
-    assert!(statuses == [200, 401] || statuses == [200] && heard.closed, "{statuses:?}, closed: {}", heard.closed);
+    assert!(
+        statuses == [200, 401] || statuses == [200] && heard.closed,
+        "{statuses:?}, closed: {}",
+        heard.closed
+    );
     assert_eq!(shut.text(), "");
 
     // A second request hidden in the length of the first is its body, nothing else.

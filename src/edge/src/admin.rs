@@ -2,6 +2,7 @@
 //! Pods' paths belong to pods, so none of this is served on their hosts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use http::header::CONTENT_TYPE;
@@ -27,10 +28,13 @@ impl Admin {
         }
     }
 
-    /// Ready: the table is there, and the process is not leaving.
+    /// Ready: every listener accepts, the table is there, and the process is not leaving.
     fn ready(&self) -> Response<Vec<u8>> {
         if self.shared.connections.is_draining() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "leaving\n");
+        }
+        if !self.shared.listening.load(Ordering::Acquire) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "waiting for the listeners\n");
         }
         match self.shared.table.staleness(std::time::Instant::now()) {
             None => text(StatusCode::SERVICE_UNAVAILABLE, "waiting for the route table\n"),

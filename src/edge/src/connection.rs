@@ -8,6 +8,7 @@
 //! `HttpProxy`, head and stream; a lean loop for plain ones can take its place
 //! there.
 
+pub(crate) mod chunked;
 pub(crate) mod downstream;
 pub(crate) mod head;
 pub(crate) mod places;

@@ -1,26 +1,26 @@
 //! The Pingora side of podgate.
 //!
-//! A connection comes in by [`connection`], its requests go through [`proxy`] (which
-//! asks `filters` whether they may enter, by the [`table`]), to a target chosen by
-//! [`peer`] and [`balance`]; [`record`] says what became of them, for [`metrics`]
-//! and the [`access_log`]. [`server`] puts it together. The edge knows nothing of
+//! A connection comes in by `connection`, its requests go through `proxy` (which
+//! asks `filters` whether they may enter, by the `table`), to a target chosen by
+//! `peer` and `balance`; `record` says what became of them, for `metrics`
+//! and the `access_log`. `server` puts it together. The edge knows nothing of
 //! the database: updates of the table are handed to it.
 
+mod connection;
+mod proxy;
+mod table;
+mod peer;
+mod tunnel;
+mod balance;
+mod tls;
+mod pages;
+mod record;
+mod metrics;
 pub mod access_log;
 mod admin;
-mod balance;
 pub mod config;
-mod connection;
-mod metrics;
-mod pages;
-mod peer;
-mod proxy;
-mod record;
-mod server;
 mod shared;
-mod table;
-mod tls;
-mod tunnel;
+mod server;
 
 pub use balance::Health;
 pub use metrics::{Metrics, MetricsError};

@@ -128,6 +128,32 @@ pub(crate) fn fault(fault: Fault, id: &RequestId, html: bool) -> Page {
     render(fault.status(), fault.text(), fault.hint(), fault.label(), id, html)
 }
 
+/// The same for a gRPC client, which looks at no other status than its own: an answer
+/// of nothing but trailers. The codes are those that gRPC's "HTTP to gRPC Status Code
+/// Mapping" gives, where it has one.
+pub(crate) fn for_grpc(page: Page) -> Page {
+    let code = match page.status.as_u16() {
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 431 => "8",
+        408 | 504 => "4",
+        502 | 503 => "14",
+        _ => "13",
+    };
+    let mut headers: SmallVec<[(HeaderName, HeaderValue); 6]> = SmallVec::new();
+    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/grpc")));
+    headers.push((HeaderName::from_static("grpc-status"), HeaderValue::from_static(code)));
+    let message = HeaderValue::from_static(title(page.status));
+    headers.push((HeaderName::from_static("grpc-message"), message));
+    headers.extend(page.headers.into_iter().filter(|(name, _)| *name != CONTENT_TYPE));
+    Page {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
 /// Whether a person is following a link or opening a page, as far as the browser says.
 pub(crate) fn is_navigation(request: &Parts) -> bool {
     if request.method != Method::GET {

@@ -2,6 +2,7 @@
 //! the gate, chooses peers, applies the header edits, and reports what happened;
 //! every decision is made elsewhere, on plain types.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +12,7 @@ use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
 use filters::{Admitted, Denied, Now, Quota, Refusal};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use model::{UnixMillis, UserId};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -71,11 +72,20 @@ pub(crate) struct Context {
     id: RequestId,
     client: Client,
     stage: Stage,
+    /// What we answered ourselves; to gRPC it goes under a 200.
+    told: Option<StatusCode>,
 }
 
 impl Proxy {
     /// Answers with a page of ours.
-    async fn answer(&self, session: &mut Session, id: &RequestId, page: Page) -> Result<()> {
+    async fn answer(&self, session: &mut Session, ctx: &mut Context, page: Page) -> Result<()> {
+        let id = &ctx.id;
+        ctx.told = Some(page.status);
+        let page = if is_grpc(session.req_header()) {
+            pages::for_grpc(page)
+        } else {
+            page
+        };
         let mut response = ResponseHeader::build(page.status, Some(page.headers.len() + 3))?;
         for (name, value) in page.headers {
             response.append_header(name, value)?;
@@ -130,7 +140,7 @@ impl Proxy {
             }
             _ => pages::refusal(refusal, &ctx.id, html),
         };
-        self.answer(session, &ctx.id, page).await?;
+        self.answer(session, ctx, page).await?;
         Ok(true)
     }
 
@@ -166,7 +176,7 @@ impl Proxy {
             entry: None,
             user: None,
         };
-        self.answer(session, &ctx.id, page).await?;
+        self.answer(session, ctx, page).await?;
         Ok(true)
     }
 
@@ -198,9 +208,10 @@ impl Proxy {
             host: filters::route::host(request).ok().and_then(|host| text(&host)),
             path: text(request.uri.path()).unwrap_or_default(),
             version: request.version,
-            status: session
-                .response_written()
-                .map_or(0, |response| response.status.as_u16()),
+            status: ctx
+                .told
+                .or(session.response_written().map(|response| response.status))
+                .map_or(0, |status| status.as_u16()),
             received: session.body_bytes_read() as u64,
             sent: session.body_bytes_sent() as u64,
             duration: ctx.started.elapsed(),
@@ -219,17 +230,17 @@ impl Proxy {
     }
 }
 
+fn is_grpc(request: &RequestHeader) -> bool {
+    let kind = request.headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// How a request is carried to its pod.
 fn carriage(session: &Session) -> Carriage {
     let request = session.req_header();
     if session.is_upgrade_req() {
         Carriage::Upgrade
-    } else if request.version == Version::HTTP_2
-        && request
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-    {
+    } else if request.version == Version::HTTP_2 && is_grpc(request) {
         Carriage::Http2
     } else {
         Carriage::Http1
@@ -243,7 +254,13 @@ fn fault_of(error: &Error) -> Option<Fault> {
         ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout,
         WriteError, WriteTimedout,
     };
+    let malformed = || {
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
+    };
     match (error.esource(), error.etype()) {
+        // Our own word on a chunked body (`Downstream`).
+        (ErrorSource::Downstream, ReadError) if malformed() => Some(Fault::BadBody),
         (ErrorSource::Downstream, ReadError | WriteError | ConnectionClosed | WriteTimedout) => None,
         (ErrorSource::Downstream, ReadTimedout) => Some(Fault::BodyTimeout),
         (ErrorSource::Downstream, _) => Some(Fault::BadBody),
@@ -309,6 +326,7 @@ impl ProxyHttp for Proxy {
                 trusted: false,
             },
             stage: Stage::Fresh,
+            told: None,
         }
     }
 
@@ -503,7 +521,8 @@ impl ProxyHttp for Proxy {
         if !begun {
             let html = pages::wants_html(&session.req_header().headers);
             session.set_keepalive(None);
-            if let Err(error) = self.answer(session, &ctx.id, pages::fault(fault, &ctx.id, html)).await {
+            let page = pages::fault(fault, &ctx.id, html);
+            if let Err(error) = self.answer(session, ctx, page).await {
                 tracing::debug!(request.id = ctx.id.as_str(), %error, "tell the client about a fault");
             }
         }

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -175,6 +176,14 @@ impl Edge {
             server.add_service(admin);
         }
 
+        let herald = Herald {
+            shared: Arc::clone(&self.shared),
+            listeners: self.fixed.http.iter().chain(&self.fixed.https).copied().collect(),
+        };
+        let mut herald = background_service("herald", herald);
+        herald.threads = Some(1);
+        server.add_service(herald);
+
         let mut keeper = background_service("keeper", Keeper(Arc::clone(&self.shared)));
         keeper.threads = Some(1);
         server.add_service(keeper);
@@ -245,6 +254,26 @@ fn server_conf(fixed: &Fixed) -> ServerConf {
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(2),
         ..ServerConf::default()
+    }
+}
+
+/// Tells when every listener accepts. Pingora opens them in the background and says
+/// nothing; a connection to each is the proof.
+struct Herald {
+    shared: Arc<Shared>,
+    listeners: Vec<SocketAddr>,
+}
+
+#[async_trait]
+impl BackgroundService for Herald {
+    async fn start(&self, _: ShutdownWatch) {
+        for addr in &self.listeners {
+            while let Err(error) = tokio::net::TcpStream::connect(addr).await {
+                tracing::debug!(%addr, %error, "wait for a listener");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        self.shared.listening.store(true, Ordering::Release);
     }
 }
 

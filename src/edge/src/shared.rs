@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) log: AccessLog,
     pub(crate) connections: Connections,
     pub(crate) resolver: Arc<Resolver>,
+    /// Whether every listener accepts.
+    pub(crate) listening: AtomicBool,
     meters: Arc<Meters>,
     /// podgate's own issuer keys, as the feed last told; the lock also keeps a
     /// reload and a change of keys from undoing each other.
@@ -83,6 +86,7 @@ impl Shared {
             metrics,
             connections: Connections::default(),
             resolver: Arc::default(),
+            listening: AtomicBool::new(false),
             meters,
             keys: Mutex::default(),
         };

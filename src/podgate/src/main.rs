@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod config;
-mod demo;
 mod logging;
+mod state;
 mod reload;
 mod run;
-mod state;
+mod demo;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -26,6 +26,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::chunked::Chunked;
 use super::head::Body;
 
 /// Pipelined bytes kept while a request is under way; beyond this the client waits.
@@ -43,6 +44,7 @@ enum Transport {
 enum Allowance {
     All,
     Bytes(u64),
+    Chunked(Chunked),
 }
 
 /// A client connection.
@@ -135,6 +137,7 @@ impl Downstream {
         self.allowance = match body {
             Body::None => Allowance::Bytes(0),
             Body::Length(length) => Allowance::Bytes(length),
+            Body::Chunked => Allowance::Chunked(Chunked::new()),
             Body::Open => Allowance::All,
         };
         if length == self.ahead.len() {
@@ -173,6 +176,7 @@ impl AsyncRead for Downstream {
             Allowance::Bytes(0) => return this.poll_closed(cx),
             Allowance::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining()),
             Allowance::All => buf.remaining(),
+            Allowance::Chunked(_) => return this.poll_chunked(cx, buf),
         };
         let count = if this.ahead.is_empty() {
             let before = buf.filled().len();
@@ -200,6 +204,26 @@ impl AsyncRead for Downstream {
 }
 
 impl Downstream {
+    /// Hands out a chunked body as it comes, up to its end and not beyond.
+    fn poll_chunked(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() && ready!(self.poll_ahead(cx))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let Allowance::Chunked(body) = &mut self.allowance else {
+            return Poll::Ready(Ok(()));
+        };
+        let here = self.ahead.len().min(buf.remaining());
+        let count = body
+            .follow(&self.ahead[..here])
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a malformed chunked body"))?;
+        if body.is_done() {
+            self.allowance = Allowance::Bytes(0);
+        }
+        buf.put_slice(&self.ahead[..count]);
+        self.ahead.advance(count);
+        Poll::Ready(Ok(()))
+    }
+
     /// The request is all read: keeps what else comes for later, and is ready only
     /// when the client closes.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

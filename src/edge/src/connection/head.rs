@@ -16,8 +16,9 @@ pub(crate) enum Body {
     None,
     /// So many bytes.
     Length(u64),
-    /// It says itself where it ends (chunked), or it is not a request's body at all
-    /// (an upgrade).
+    /// It says itself where it ends.
+    Chunked,
+    /// It may not be a request's body at all: an upgrade.
     Open,
 }
 
@@ -106,7 +107,8 @@ pub(crate) fn check(head: &[u8], bounds: &Bounds) -> Result<Head, Refusal> {
         _ => return Err(Refusal::Malformed(Malformed::ConflictingHost)),
     }
     let body = match length {
-        _ if chunked || upgrade => Body::Open,
+        _ if upgrade => Body::Open,
+        _ if chunked => Body::Chunked,
         None | Some(0) => Body::None,
         Some(length) => Body::Length(length),
     };
@@ -129,6 +131,23 @@ fn request_line(line: &[u8]) -> Result<bool, Refusal> {
         || target.is_empty()
         || !target.iter().all(visible)
     {
+        return Err(BAD);
+    }
+    // RFC 9112, 3.2: origin-form, absolute-form, or the asterisk or authority that
+    // only these methods have.
+    let form = match method {
+        b"OPTIONS" if target == b"*" => true,
+        b"CONNECT" => true,
+        _ => {
+            let scheme = |scheme: &[u8]| {
+                target
+                    .get(..scheme.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            };
+            target.first() == Some(&b'/') || scheme(b"http://") || scheme(b"https://")
+        }
+    };
+    if !form {
         return Err(BAD);
     }
     match version {
@@ -204,6 +223,8 @@ mod tests {
     fn good_heads() {
         let check = |head: &str, expected: Body| assert_eq!(run(head), Ok(expected), "{head:?}");
         check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Body::None);
+        check("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Body::None);
+        check("GET HTTP://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Body::None);
         check("GET /ä HTTP/1.0\r\nHOST:a\r\n\r\n", Body::None);
         check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Body::None);
         check(
@@ -212,7 +233,7 @@ mod tests {
         );
         check(
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
-            Body::Open,
+            Body::Chunked,
         );
         check(
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
@@ -278,6 +299,10 @@ mod tests {
             check(&with(line), BAD);
         }
         for request in [
+            "GET a HTTP/1.1",
+            "GET * HTTP/1.1",
+            "GET host:80 HTTP/1.1",
+            "GET ftp://a/ HTTP/1.1",
             "GET /",
             "GET  / HTTP/1.1",
             "GET / x HTTP/1.1",
