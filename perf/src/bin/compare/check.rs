@@ -37,20 +37,28 @@ async fn ask(peer: &Peer, host: &str, path: &str, token: Option<&str>) -> Result
     Ok((status, body.len()))
 }
 
-async fn serves(peer: &Peer, callers: &Callers) -> Result<()> {
-    let caller = callers.nth(0);
-    let token = Some(caller.token.as_str());
+/// Asks until the answer is good: podgate listens while its table still fills.
+async fn settles<F>(what: &str, mut ask: impl FnMut() -> F) -> Result<()>
+where
+    F: Future<Output = Result<(StatusCode, usize)>>,
+{
     let start = Instant::now();
     loop {
-        let got = ask(peer, &caller.api, SMALL, token).await;
+        let got = ask().await;
         if matches!(got, Ok((StatusCode::OK, SMALL_LEN))) {
-            break;
+            return Ok(());
         }
         if start.elapsed() > SETTLE {
-            bail!("{SMALL} with a good token: {got:?}");
+            bail!("{what} with a good token: {got:?}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+async fn serves(peer: &Peer, callers: &Callers) -> Result<()> {
+    let caller = callers.nth(0);
+    let token = Some(caller.token.as_str());
+    settles(SMALL, || ask(peer, &caller.api, SMALL, token)).await?;
     // Each caller, not only the first: a cold or wrong entry would count as refused later.
     for caller in &callers.each {
         let got = ask(peer, &caller.api, SMALL, Some(&caller.token)).await?;
@@ -63,17 +71,17 @@ async fn serves(peer: &Peer, callers: &Callers) -> Result<()> {
     round_trip(&mut socket).await.context("echo over a WebSocket")?;
 
     if let Some(https) = peer.plan.https {
+        let tls = client::tls(&["http/1.1"])?;
+        settles("TLS", || async {
+            let stream = client::connect_tls(&tls, https, &caller.api).await?;
+            let (status, body) = client::get(stream, &caller.api, SMALL, token).await?;
+            Ok((status, body.len()))
+        })
+        .await?;
         let tls = client::tls(&["h2", "http/1.1"])?;
         let stream = client::connect_tls(&tls, https, &caller.api).await?;
         let alpn = stream.get_ref().1.alpn_protocol();
         ensure!(alpn == Some(b"h2"), "h2 was offered and {alpn:?} chosen");
-        let tls = client::tls(&["http/1.1"])?;
-        let stream = client::connect_tls(&tls, https, &caller.api).await?;
-        let (status, body) = client::get(stream, &caller.api, SMALL, token).await?;
-        ensure!(
-            (status, body.len()) == (StatusCode::OK, SMALL_LEN),
-            "over TLS: {status}"
-        );
     }
     Ok(())
 }
