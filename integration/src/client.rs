@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 pub mod grpc;
@@ -76,8 +77,8 @@ impl Door {
 
 /// A connection that stays open between requests.
 pub enum Connection {
-    /// HTTP/1.1.
-    Http1(http1::SendRequest<Body>),
+    /// HTTP/1.1, and what ends together with the connection.
+    Http1(http1::SendRequest<Body>, watch::Receiver<()>),
     /// HTTP/2.
     Http2(http2::SendRequest<Body>),
 }
@@ -90,8 +91,13 @@ impl Connection {
     pub async fn http1(door: &Door, host: &str) -> anyhow::Result<Self> {
         let io = TokioIo::new(door.connect(host).await?);
         let (send, connection) = http1::Builder::new().handshake(io).await?;
-        tokio::spawn(connection);
-        Ok(Self::Http1(send))
+        let (open, ended) = watch::channel(());
+        tokio::spawn(async move {
+            // Whoever has a request on it hears of a failure there.
+            let _ = connection.await;
+            drop(open);
+        });
+        Ok(Self::Http1(send, ended))
     }
 
     /// Opens an HTTP/2 connection: by ALPN over TLS, by prior knowledge without.
@@ -115,9 +121,16 @@ impl Connection {
     /// When the connection breaks before the answer's head.
     pub async fn start(&mut self, request: &Request, body: Body) -> anyhow::Result<http::Response<Incoming>> {
         Ok(match self {
-            Self::Http1(send) => {
+            Self::Http1(send, ended) => {
                 send.ready().await?;
-                send.send_request(request.head(false, body)?).await?
+                let answer = send.send_request(request.head(false, body)?);
+                // A request handed over in the moment that its connection ends is never
+                // answered by hyper: `send` itself keeps it from being let go.
+                tokio::select! {
+                    biased;
+                    answer = answer => answer?,
+                    _ = ended.changed() => anyhow::bail!("the connection ended before the request was sent"),
+                }
             }
             Self::Http2(send) => {
                 send.ready().await?;
