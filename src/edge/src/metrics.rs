@@ -224,18 +224,19 @@ impl Metrics {
 
     /// Counts a request that is over.
     pub(crate) fn observe(&self, record: &Record) {
-        let meters = match &record.entry {
-            None => &self.unrouted,
+        let count = |meters: &RouteMeters| {
+            // A client that left before an answer: nginx's 499.
+            meters.count(if record.status == 0 { 499 } else { record.status });
+            // A WebSocket's life is not a latency.
+            if record.status != 101 {
+                meters.latency.observe(record.duration.as_secs_f64());
+            }
+        };
+        match &record.entry {
+            None => count(&self.unrouted),
             Some(entry) => entry
                 .0
-                .meters
-                .get_or_init(|| Arc::new(RouteMeters::new(self.latency_of(&entry.as_ref().name)))),
-        };
-        // A client that left before an answer: nginx's 499.
-        meters.count(if record.status == 0 { 499 } else { record.status });
-        // A WebSocket's life is not a latency.
-        if record.status != 101 {
-            meters.latency.observe(record.duration.as_secs_f64());
+                .count(|| RouteMeters::new(self.latency_of(&entry.as_ref().name)), count),
         }
         match record.outcome {
             Outcome::Redirected => {}
@@ -364,9 +365,9 @@ impl Collector for Routes {
         };
         push("", "", &self.unrouted);
         table.for_each(|entry| {
-            if let Some(meters) = entry.meters.get() {
+            if let Some(meters) = entry.meters() {
                 let route = entry.as_ref();
-                push(&route.pod.id.to_string(), route.name.as_str(), meters);
+                push(&route.pod.id.to_string(), route.name.as_str(), &meters);
             }
         });
         let [requests_desc, routes, revision, staleness] = &self.descs;

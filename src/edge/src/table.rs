@@ -7,15 +7,16 @@
 //! the maps anew beside the old ones, which serve until it is complete.
 
 mod assemble;
+mod pods;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use model::{IssuerKey, Revision, Route, Update, User, UserId};
 
 use crate::balance::Balancer;
@@ -28,7 +29,25 @@ pub(crate) struct Entry {
     /// For services with several targets.
     pub(crate) balancer: Option<Arc<Balancer>>,
     /// Made when the first request is counted; most routes of a large table idle.
-    pub(crate) meters: OnceLock<Arc<RouteMeters>>,
+    meters: ArcSwapOption<RouteMeters>,
+}
+
+impl Entry {
+    /// What has been counted, if anything.
+    pub(crate) fn meters(&self) -> Option<Arc<RouteMeters>> {
+        self.meters.load_full()
+    }
+
+    /// Counts; `make` makes the counters when these are the first.
+    pub(crate) fn count(&self, make: impl FnOnce() -> RouteMeters, count: impl FnOnce(&RouteMeters)) {
+        let known = self.meters.load();
+        if let Some(meters) = &*known {
+            return count(meters);
+        }
+        let made = Arc::new(make());
+        let before = self.meters.compare_and_swap(&known, Some(Arc::clone(&made)));
+        count(before.as_ref().unwrap_or(&made));
+    }
 }
 
 impl AsRef<Route> for Entry {

@@ -8,8 +8,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -86,7 +86,7 @@ fn check_dns_label(text: &str) -> Result<(), NameError> {
 /// 1 to 63 of `a-z 0-9 -`, no hyphen at either end, and never the form of a
 /// UUID, so that wherever a name or an id may stand one text means one thing.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Arc<str>);
+pub struct Name(ArcStr);
 
 impl Name {
     /// The name itself.
@@ -144,17 +144,12 @@ pub enum LabelError {
 
 /// The whole first label of a service's host, lower case: the route's key.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostLabel(Arc<str>);
+pub struct HostLabel(ArcStr);
 
 impl HostLabel {
     /// The label itself.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The label's storage, to share it instead of copying it.
-    pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
     }
 }
 

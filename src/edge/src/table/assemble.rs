@@ -6,24 +6,24 @@
 //! back pod by pod when all rows are in: the changes of one transaction show together
 //! in every route. At rest nothing is kept twice: a routed pod *is* its row.
 
-use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use arc_swap::ArcSwapOption;
+use hashbrown::HashMap;
 use model::{
     Change, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Pod, PodId, Route, RoutedPod, RoutedShare,
     RoutedTeam, Service, Share, TeamId, User, UserId,
 };
 
+use super::pods::Pods;
 use super::{ByHost, ById, ByName, Entry, Maps};
 use crate::balance::{Balancer, Registry};
 
 type Index<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A pod at rest.
-enum Slot {
+pub(super) enum Slot {
     Routed {
         pod: Arc<RoutedPod>,
         services: Box<[Arc<Entry>]>,
@@ -33,16 +33,30 @@ enum Slot {
 }
 
 impl Slot {
-    fn id(&self) -> PodId {
+    pub(super) fn id(&self) -> PodId {
         match self {
             Self::Routed { pod, .. } => pod.id,
             Self::Partial(draft) => draft.id,
         }
     }
+
+    pub(super) fn owner(&self) -> Option<UserId> {
+        match self {
+            Self::Routed { pod, .. } => Some(pod.owner.id),
+            Self::Partial(draft) => draft.row.as_ref().map(|row| row.owner),
+        }
+    }
+
+    pub(super) fn team(&self) -> Option<TeamId> {
+        match self {
+            Self::Routed { pod, .. } => pod.team.as_ref().map(|team| team.id),
+            Self::Partial(draft) => draft.row.as_ref().and_then(|row| row.team),
+        }
+    }
 }
 
 /// A pod's rows.
-struct Draft {
+pub(super) struct Draft {
     id: PodId,
     row: Option<Pod>,
     /// Sorted by user.
@@ -60,6 +74,14 @@ impl Draft {
             shares: Vec::new(),
             services: Vec::new(),
             live: Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(row: Pod) -> Self {
+        Self {
+            row: Some(row.clone()),
+            ..Self::new(row.id)
         }
     }
 }
@@ -99,11 +121,8 @@ type Drafts = Index<PodId, Draft>;
 /// The writer's side of the table.
 #[derive(Default)]
 pub(super) struct Assembler {
-    pods: HashTable<Slot>,
-    hasher: foldhash::fast::RandomState,
+    pods: Pods,
     teams: Index<TeamId, Team>,
-    owned: BTreeSet<(UserId, PodId)>,
-    teamed: BTreeSet<(TeamId, PodId)>,
     /// The pods of services that are not in the maps.
     waiting: Index<HostLabel, PodId>,
     keys: Vec<IssuerKey>,
@@ -204,11 +223,6 @@ impl Assembler {
     }
 
     fn put_pod(&mut self, pod: Pod, drafts: &mut Drafts) {
-        self.forget_row(pod.id, drafts);
-        self.owned.insert((pod.owner, pod.id));
-        if let Some(team) = pod.team {
-            self.teamed.insert((team, pod.id));
-        }
         let id = pod.id;
         self.draft(id, drafts).row = Some(pod);
     }
@@ -240,7 +254,7 @@ impl Assembler {
                 }
             }
             Key::Node(_) => {}
-            Key::Pod(id) => self.forget_row(id, drafts),
+            Key::Pod(id) => self.draft(id, drafts).row = None,
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
             Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
@@ -249,19 +263,9 @@ impl Assembler {
 
     /// Takes a pod out, to be changed.
     fn draft<'d>(&mut self, id: PodId, drafts: &'d mut Drafts) -> &'d mut Draft {
-        drafts.entry(id).or_insert_with(|| {
-            let found = self.pods.find_entry(self.hasher.hash_one(id), |slot| slot.id() == id);
-            found.map_or_else(|_| Draft::new(id), |entry| entry.remove().0.into())
-        })
-    }
-
-    fn forget_row(&mut self, id: PodId, drafts: &mut Drafts) {
-        if let Some(row) = self.draft(id, drafts).row.take() {
-            self.owned.remove(&(row.owner, id));
-            if let Some(team) = row.team {
-                self.teamed.remove(&(team, id));
-            }
-        }
+        drafts
+            .entry(id)
+            .or_insert_with(|| self.pods.take(id).map_or_else(|| Draft::new(id), Draft::from))
     }
 
     /// Takes a service out of whatever pod it is in.
@@ -275,24 +279,16 @@ impl Assembler {
         }
     }
 
+    /// Takes out an owner's pods; those among the drafts are out already.
     fn touch_owned(&mut self, owner: UserId, drafts: &mut Drafts) {
-        let pods: Vec<PodId> = self
-            .owned
-            .range((owner, PodId::MIN)..=(owner, PodId::MAX))
-            .map(|(_, pod)| *pod)
-            .collect();
-        for pod in pods {
+        for pod in self.pods.owned(owner) {
             self.draft(pod, drafts);
         }
     }
 
+    /// Takes out a team's pods; those among the drafts are out already.
     fn touch_team(&mut self, team: TeamId, drafts: &mut Drafts) {
-        let pods: Vec<PodId> = self
-            .teamed
-            .range((team, PodId::MIN)..=(team, PodId::MAX))
-            .map(|(_, pod)| *pod)
-            .collect();
-        for pod in pods {
+        for pod in self.pods.teamed(team) {
             self.draft(pod, drafts);
         }
     }
@@ -327,7 +323,6 @@ impl Assembler {
                 routes.remove(label.as_str());
             }
         }
-        let hash = self.hasher.hash_one(draft.id);
         let slot = match pod {
             None => {
                 for service in &draft.services {
@@ -351,8 +346,7 @@ impl Assembler {
                 }
             }
         };
-        self.pods
-            .insert_unique(hash, slot, |slot| self.hasher.hash_one(slot.id()));
+        self.pods.insert(slot);
     }
 
     /// The pod as routes hold it, if it is whole.
@@ -393,10 +387,7 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         Some(balancer) if balancer.serves(&service.targets, pod.address) => Some(Arc::clone(balancer)),
         _ => Balancer::of(&service.targets, pod.address, balancers),
     };
-    let meters = match before.as_ref().and_then(|entry| entry.meters.get()) {
-        Some(counted) => OnceLock::from(Arc::clone(counted)),
-        None => OnceLock::new(),
-    };
+    let meters = ArcSwapOption::new(before.and_then(|entry| entry.meters()));
     let route = Route {
         host: service.host,
         service: service.id,
