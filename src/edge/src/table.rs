@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use model::{IssuerKey, Revision, Route, Update, User, UserId};
+use papaya::Guard as _;
 
 use crate::balance::Balancer;
 use crate::metrics::RouteMeters;
@@ -137,6 +138,23 @@ impl Maps {
             .map(|(user, ())| Arc::clone(&user.0))
     }
 
+    /// Lets go of what changes have replaced. Left alone, papaya keeps it until a few
+    /// dozen more have gathered: removed routes, and whole tables that it outgrew.
+    fn let_go(&self) {
+        self.routes.guard().flush();
+        self.users.guard().flush();
+        self.names.guard().flush();
+    }
+
+    /// Ends what growing has left half done: papaya moves entries bit by bit, and the
+    /// table it outgrew stays until the last has moved. To iterate it must finish.
+    fn finish_growing(&self) {
+        self.routes.pin().iter().next();
+        self.users.pin().iter().next();
+        self.names.pin().iter().next();
+        self.let_go();
+    }
+
     fn user_named(&self, name: &str) -> Option<Arc<User>> {
         self.names
             .pin()
@@ -224,6 +242,7 @@ impl Table {
             Some((mut assembler, maps)) => {
                 assembler.apply(update.changes, &maps, &live, &self.balancers);
                 if update.revision.is_some() {
+                    maps.finish_growing();
                     self.live.store(maps);
                     writer.current = assembler;
                     Some(writer.current.issuer_keys())

@@ -152,6 +152,7 @@ impl Assembler {
         for (_, draft) in drafts {
             self.settle(draft, maps, old, balancers);
         }
+        maps.let_go();
         if self.waiting.capacity() > 1024 + 4 * self.waiting.len() {
             self.waiting.shrink_to_fit();
         }
