@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, UserId, Visibility,
 };
 
 /// Somebody who owns pods or enters them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Its id.
     pub id: UserId,
@@ -16,7 +18,7 @@ pub struct User {
 }
 
 /// A group of users that pods may belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Team {
     /// Its id.
     pub id: TeamId,
@@ -25,7 +27,7 @@ pub struct Team {
 }
 
 /// A user's place in a team.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The team.
     pub team: TeamId,
@@ -36,7 +38,7 @@ pub struct Member {
 }
 
 /// A machine that runs pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
@@ -47,7 +49,7 @@ pub struct Node {
 }
 
 /// An isolated environment of a user's, with services in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its id.
     pub id: PodId,
@@ -66,7 +68,7 @@ pub struct Pod {
 }
 
 /// A port of a pod with a name of its own on the web.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Its id.
     pub id: ServiceId,
@@ -85,7 +87,7 @@ pub struct Service {
 }
 
 /// A user let into a pod for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// The pod.
     pub pod: PodId,
@@ -98,7 +100,7 @@ pub struct Share {
 }
 
 /// The public half of a key that podgate itself signs tokens with (Ed25519).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerKey {
     /// The `kid` its tokens name.
     pub kid: String,
