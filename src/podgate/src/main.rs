@@ -12,6 +12,7 @@ mod config;
 mod logging;
 mod state;
 mod reload;
+mod follow;
 mod run;
 mod demo;
 

@@ -47,6 +47,14 @@ pub enum StoreError {
         /// The database's own words; for the log, never for clients.
         source: DbErr,
     },
+    /// The database took the question and never answered.
+    #[error("{doing}: no answer within {} s", seconds)]
+    NoAnswer {
+        /// What was being done.
+        doing: &'static str,
+        /// How long it was given.
+        seconds: u64,
+    },
     /// The task that read the snapshot ended before its last piece.
     #[error("the snapshot broke off")]
     SnapshotEnded,
