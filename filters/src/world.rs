@@ -179,6 +179,7 @@ fn user(text: &str) -> Arc<User> {
     Arc::new(User {
         id: UserId::new(),
         name: name(text),
+        sessions_from: UnixMillis(0),
     })
 }
 
@@ -231,6 +232,7 @@ impl World {
                 visibility,
                 pod: Arc::clone(pod),
                 targets: Box::default(),
+                external_port: None,
             };
             (label, Arc::new(route))
         };

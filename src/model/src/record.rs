@@ -15,6 +15,8 @@ pub struct User {
     pub id: UserId,
     /// Its name, unique among users.
     pub name: Name,
+    /// Tokens issued before this moment are refused: its sessions were ended then.
+    pub sessions_from: UnixMillis,
 }
 
 /// A group of users that pods may belong to.
@@ -84,6 +86,8 @@ pub struct Service {
     pub visibility: Visibility,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
+    /// The port on the pod's node where other machines reach it.
+    pub external_port: Option<u16>,
 }
 
 /// A user let into a pod for a time.

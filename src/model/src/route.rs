@@ -24,6 +24,8 @@ pub struct Route {
     pub pod: Arc<RoutedPod>,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Box<[SocketAddr]>,
+    /// The port on the pod's node where other machines reach it.
+    pub external_port: Option<u16>,
 }
 
 /// A pod with everything access to it hangs on.

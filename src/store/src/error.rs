@@ -21,6 +21,16 @@ pub enum StoreError {
         /// How it was named.
         key: String,
     },
+    /// Something cannot go while others need it.
+    #[error("the {what} `{key}` is in use by {by}")]
+    InUse {
+        /// What cannot go, e.g. `node`.
+        what: &'static str,
+        /// How it was named.
+        key: String,
+        /// By what.
+        by: String,
+    },
     /// A row holds what podgate never writes.
     #[error("the store holds a bad {what}: `{value}`: {reason}")]
     Corrupt {

@@ -85,6 +85,7 @@ impl From<StoreError> for Problem {
         match error {
             // A service's label is made of names: another name is the way out.
             StoreError::Taken { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")).on("name"),
+            StoreError::InUse { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")),
             StoreError::NotFound { what, key } => Self::not_found(what, key),
             StoreError::Database { .. } | StoreError::Open { .. } | StoreError::NoAnswer { .. } => {
                 tracing::error!(%error, "the store failed");

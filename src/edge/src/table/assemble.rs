@@ -397,6 +397,7 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         visibility: service.visibility,
         pod: Arc::clone(pod),
         targets: service.targets.into(),
+        external_port: service.external_port,
     };
     Entry {
         route,
@@ -415,6 +416,7 @@ fn row(route: &Route) -> Service {
         port: route.port,
         visibility: route.visibility,
         targets: route.targets.to_vec(),
+        external_port: route.external_port,
     }
 }
 
