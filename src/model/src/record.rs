@@ -16,6 +16,7 @@ pub struct User {
     /// Its name, unique among users.
     pub name: Name,
     /// Tokens issued before this moment are refused: its sessions were ended then.
+    #[serde(default)]
     pub sessions_from: UnixMillis,
 }
 
@@ -87,6 +88,7 @@ pub struct Service {
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
     /// The port on the pod's node where other machines reach it.
+    #[serde(default)]
     pub external_port: Option<u16>,
 }
 

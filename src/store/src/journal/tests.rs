@@ -10,6 +10,7 @@ fn user(name: &str) -> User {
     User {
         id: UserId::new(),
         name: name.parse().expect("a name"),
+        sessions_from: model::UnixMillis(0),
     }
 }
 
