@@ -271,6 +271,15 @@ impl World {
         Arc::clone(&self.routes[&format!("{service}-myproject-john")])
     }
 
+    /// Ends a user's sessions at so many seconds after [`T0`].
+    pub(crate) fn end_sessions(&mut self, user: &User, after: i64) {
+        let ended = User {
+            sessions_from: UnixMillis((T0 + after) * 1000),
+            ..user.clone()
+        };
+        self.users.insert(user.id, Arc::new(ended));
+    }
+
     pub(crate) fn forget(&mut self, user: &User) {
         self.users.remove(&user.id);
     }

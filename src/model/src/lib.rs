@@ -21,6 +21,6 @@ pub use change::{Change, Entity, Key, Revision, Update};
 pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
 pub use record::{IssuerKey, Member, Node, Pod, Service, Share, Team, User};
-pub use route::{Route, RoutedPod, RoutedShare, RoutedTeam};
+pub use route::{Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Unreachable, Vantage, Via};
 pub use time::{UnixMillis, parse_duration};
-pub use units::{ByteSize, Rate, UnitError};
+pub use units::{ByteSize, PortRange, Rate, UnitError};
