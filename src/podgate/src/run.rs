@@ -112,7 +112,7 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         port: https.or(config.fixed.http.first()).map_or(443, |addr| addr.port()),
     };
     let listener = runtime
-        .block_on(tokio::net::TcpListener::bind(control.listen))
+        .block_on(control::Listener::bind(&control.listen, control.tls))
         .with_context(|| format!("listen on control.listen {}", control.listen))?;
     let ready = async move {
         let store = store.await;
@@ -121,7 +121,7 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         control::router(store, Arc::new(issuer), settings)
     };
     runtime.spawn(async move {
-        if let Err(error) = axum::serve(listener, control::when_ready(ready)).await {
+        if let Err(error) = listener.serve(control::when_ready(ready)).await {
             tracing::error!(%error, "serve the API");
         }
     });
