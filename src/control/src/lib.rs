@@ -8,11 +8,13 @@
 mod api;
 mod config;
 mod issuer;
+mod listen;
 mod secret_file;
 mod waiting;
 
 pub use api::router;
 pub use config::{AdminToken, Config, Limits, Settings};
 pub use issuer::{Issuer, IssuerError};
+pub use listen::{Address, Listener, Tls};
 pub use secret_file::SecretFileError;
 pub use waiting::when_ready;
