@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use model::HostTemplate;
 use model::config::Section;
+use model::{HostTemplate, Rate, Vantage};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -121,6 +121,21 @@ pub struct Settings {
     pub https: bool,
     /// The port they are reached at.
     pub port: u16,
+    /// The limits that edges put requests under; to explain, not to enforce.
+    pub limits: Limits,
+    /// From where `explain` looks at pods on other machines.
+    pub from: Vantage,
+}
+
+/// What edges count, and how much of it they let through.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Per client address on public services (`limits.public`).
+    pub public: Rate,
+    /// Per known caller (`limits.user`).
+    pub user: Rate,
+    /// Per address, what nobody vouches for (`limits.default`).
+    pub default: Rate,
 }
 
 impl Settings {
@@ -229,6 +244,12 @@ mod tests {
             host_template: HostTemplate::default(),
             https: true,
             port: 443,
+            limits: Limits {
+                public: "100/1m".parse().expect("a rate"),
+                user: "1000/1m".parse().expect("a rate"),
+                default: "50/1m".parse().expect("a rate"),
+            },
+            from: Vantage::default(),
         };
         assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");
         settings.port = 8443;

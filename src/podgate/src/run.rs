@@ -110,6 +110,12 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         host_template: options.host_template.clone(),
         https: https.is_some(),
         port: https.or(config.fixed.http.first()).map_or(443, |addr| addr.port()),
+        limits: control::Limits {
+            public: config.edge.limits.public,
+            user: config.edge.limits.user,
+            default: config.edge.limits.default,
+        },
+        from: config.edge.options.targets.vantage().clone(),
     };
     let listener = runtime
         .block_on(control::Listener::bind(&control.listen, control.tls))
