@@ -20,9 +20,6 @@ const LABEL: &str = "app-myproject-john";
 /// A change that an edge has not seen by then is lost.
 const LOST: Duration = Duration::from_secs(10);
 
-/// Users written at once.
-const PIECE: usize = 5_000;
-
 /// Measures how fast changes reach edges
 #[derive(Parser)]
 #[command(version)]
@@ -53,14 +50,7 @@ async fn main() -> Result<()> {
     let origin = origin::http1().route("/", "hello").run().await;
     let fleet = Fleet::start(cli.edges).await;
     if cli.routes > 0 {
-        for first in (0..cli.routes / 2).step_by(PIECE) {
-            let rows = perf::fleet::rows(first..(cli.routes / 2).min(first + PIECE), None).context("make rows")?;
-            let batch = fleet.store.begin().await?;
-            batch.add_users(&rows.users).await?;
-            batch.add_pods(&rows.pods).await?;
-            batch.add_services(&rows.services).await?;
-            batch.commit().await?;
-        }
+        perf::fleet::seed(&fleet.store, cli.routes / 2, None).await?;
         fleet.caught_up().await;
     }
     let api = &fleet.api;
