@@ -1,12 +1,13 @@
 //! The one binary: command line, config file, and the wiring of roles.
 //!
 //! `run` starts the roles that a config file asks for; `check` and `reload` deal
-//! with that file; `demo` writes one and runs on it.
+//! with that file; `demo` writes one and runs on it; the rest ask a running podgate.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 mod config;
 mod logging;
@@ -14,6 +15,7 @@ mod state;
 mod reload;
 mod run;
 mod demo;
+mod client;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,7 +53,21 @@ enum Command {
         config: PathBuf,
     },
     Demo(demo::DemoArgs),
+    #[command(flatten)]
+    Client(client::Client),
+    /// Print completions for a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// Which shell: bash, zsh, fish, elvish or powershell
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS: &str = "\
+Examples:
+  podgate completions bash > /etc/bash_completion.d/podgate
+  podgate completions zsh > ~/.zfunc/_podgate
+  podgate completions fish > ~/.config/fish/completions/podgate.fish";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -60,6 +76,11 @@ fn main() -> ExitCode {
         Command::Check { config } => config::check(&config),
         Command::Reload { config } => reload::ask(&config),
         Command::Demo(args) => demo::run(&args, |config, registry| run::run(config, None, registry)),
+        Command::Client(client) => return client::run(client),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "podgate", &mut std::io::stdout());
+            Ok(())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
