@@ -16,6 +16,7 @@ mod failure;
 mod api;
 mod names;
 mod output;
+mod values;
 mod user;
 mod team;
 mod node;
@@ -36,20 +37,28 @@ use output::Output;
 
 /// How to reach a podgate, and how to answer.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
     /// Where the API is: http://, https://, or unix:/path/to.sock
     #[arg(
-        long,
+        long = "url",
         global = true,
         env = "PODGATE_URL",
+        hide_env_values = true,
+        help_heading = "Connection",
         default_value = "http://127.0.0.1:9091",
         hide_default_value = true,
         value_name = "URL"
     )]
-    url: endpoint::Endpoint,
+    endpoint: endpoint::Endpoint,
     /// Trust this certificate authority (PEM) instead of the system's
-    #[arg(long, global = true, env = "PODGATE_CA", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "PODGATE_CA",
+        hide_env_values = true,
+        help_heading = "Connection",
+        value_name = "FILE"
+    )]
     ca: Option<std::path::PathBuf>,
     /// Print JSON, as the API answers it; a list is one array
     #[arg(long, global = true)]
@@ -136,66 +145,40 @@ pub(crate) fn run(client: Client) -> ExitCode {
 }
 
 async fn answer(client: Client) -> anyhow::Result<()> {
-    let connect = |connection: Connection| -> anyhow::Result<(Api, Output)> {
-        let output = Output::new(connection.json);
-        Ok((Api::new(connection.url, connection.ca.as_deref())?, output))
-    };
     match client {
-        Client::User(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            user::run(verb, &api, &output).await
-        }
-        Client::Team(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            team::run(verb, &api, &output).await
-        }
-        Client::Node(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            node::run(verb, &api, &output).await
-        }
-        Client::Pod(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            pod::run(verb, &api, &output).await
-        }
-        Client::Service(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            service::run(verb, &api, &output).await
-        }
-        Client::Share(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            share::run(verb, &api, &output).await
-        }
-        Client::Token(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            access::run_token(verb, &api, &output).await
-        }
-        Client::Session(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            access::run_session(verb, &api, &output).await
-        }
-        Client::ApiToken(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            access::run_api_token(verb, &api, &output).await
-        }
-        Client::Route(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            route::run(verb, &api, &output).await
-        }
-        Client::Audit(Noun { verb, connection }) => {
-            let (api, output) = connect(connection)?;
-            audit::run(verb, &api, &output).await
-        }
-        Client::Explain(Verbless { args, connection }) => {
-            let (api, output) = connect(connection)?;
-            explain::run(args, &api, &output).await
-        }
-        Client::Apply(Verbless { args, connection }) => {
-            let (api, output) = connect(connection)?;
-            apply::run(args, &api, &output).await
-        }
-        Client::Export(Verbless { args, connection }) => {
-            let (api, output) = connect(connection)?;
-            export::run(args, &api, &output).await
-        }
+        Client::User(it) => it.run(user::run).await,
+        Client::Team(it) => it.run(team::run).await,
+        Client::Node(it) => it.run(node::run).await,
+        Client::Pod(it) => it.run(pod::run).await,
+        Client::Service(it) => it.run(service::run).await,
+        Client::Share(it) => it.run(share::run).await,
+        Client::Token(it) => it.run(access::run_token).await,
+        Client::Session(it) => it.run(access::run_session).await,
+        Client::ApiToken(it) => it.run(access::run_api_token).await,
+        Client::Route(it) => it.run(route::run).await,
+        Client::Audit(it) => it.run(audit::run).await,
+        Client::Explain(it) => it.run(explain::run).await,
+        Client::Apply(it) => it.run(apply::run).await,
+        Client::Export(it) => it.run(export::run).await,
+    }
+}
+
+impl<V: Subcommand> Noun<V> {
+    async fn run(self, command: impl AsyncFnOnce(V, &Api, &Output) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let (api, output) = self.connection.open()?;
+        command(self.verb, &api, &output).await
+    }
+}
+
+impl<A: Args> Verbless<A> {
+    async fn run(self, command: impl AsyncFnOnce(A, &Api, &Output) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let (api, output) = self.connection.open()?;
+        command(self.args, &api, &output).await
+    }
+}
+
+impl Connection {
+    fn open(self) -> anyhow::Result<(Api, Output)> {
+        Ok((Api::new(self.endpoint, self.ca.as_deref())?, Output::new(self.json)))
     }
 }

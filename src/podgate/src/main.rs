@@ -32,6 +32,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the roles that a config file configures
+    #[command(
+        after_help = "Examples:\n  podgate run -c /etc/podgate/podgate.toml\n  podgate run -c podgate.toml --roles edge"
+    )]
     Run {
         /// The config file (TOML)
         #[arg(short, long, value_name = "FILE")]
@@ -41,24 +44,27 @@ enum Command {
         roles: Option<Vec<config::Role>>,
     },
     /// Check a config file without starting: exit 0, or 1 with every problem and its key
+    #[command(after_help = "Examples:\n  podgate check -c /etc/podgate/podgate.toml")]
     Check {
         /// The config file (TOML)
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Put a changed config file in force; exits 1 when the running podgate refuses it
+    #[command(after_help = "Examples:\n  podgate reload -c /etc/podgate/podgate.toml")]
     Reload {
         /// The config file that podgate was started with
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    #[command(after_help = "Examples:\n  podgate demo\n  podgate demo --json --http 127.0.0.1:0 --https 127.0.0.1:0")]
     Demo(demo::DemoArgs),
     #[command(flatten)]
     Client(client::Client),
     /// Print completions for a shell
     #[command(after_help = COMPLETIONS)]
     Completions {
-        /// Which shell: bash, zsh, fish, elvish or powershell
+        /// Which shell
         shell: Shell,
     },
 }

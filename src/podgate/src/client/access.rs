@@ -5,8 +5,9 @@ use model::Name;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::names::{Names, Ref};
+use super::names::{Ref, named};
 use super::output::{Output, moment, text};
+use super::values::duration;
 
 pub(super) const TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -76,17 +77,18 @@ pub(crate) enum ApiTokenVerb {
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         ttl: Option<String>,
     },
+    /// Show what a token is good for; never the token itself
+    #[command(visible_alias = "get", after_help = "Examples:\n  podgate api-token show ci")]
+    Show {
+        /// Its name or id
+        token: Ref,
+    },
     /// Remove a token: it opens nothing any more
     #[command(visible_aliases = ["rm", "delete"], after_help = "Examples:\n  podgate api-token remove ci")]
     Remove {
         /// Its name or id
         token: Ref,
     },
-}
-
-/// Checks a duration, and hands it on as it was written.
-fn duration(text: &str) -> Result<String, String> {
-    model::parse_duration(text).map(|_| text.to_owned())
 }
 
 pub(super) async fn run_token(verb: TokenVerb, api: &Api, output: &Output) -> anyhow::Result<()> {
@@ -114,15 +116,11 @@ pub(super) async fn run_api_token(verb: ApiTokenVerb, api: &Api, output: &Output
             if output.is_json() {
                 return output.json(&Value::Array(tokens));
             }
-            let mut names = Names::default();
-            names
-                .learn(api, "users", tokens.iter().map(|token| &token["user"]))
-                .await?;
             let row = |token: &Value| {
                 [
                     text(&token["name"]),
                     text(&token["scope"]),
-                    names.of(&token["user"]),
+                    named(token, "user"),
                     moment(&token["created_at"]),
                     moment(&token["expires_at"]),
                 ]
@@ -139,6 +137,20 @@ pub(super) async fn run_api_token(verb: ApiTokenVerb, api: &Api, output: &Output
             }
             let token = api.post("api-tokens", body).await?;
             output.done(&token, &text(&token["token"]))
+        }
+        ApiTokenVerb::Show { token } => {
+            let token = api.get(&format!("api-tokens/{}", token.path())).await?;
+            if output.is_json() {
+                return output.json(&token);
+            }
+            output.facts([
+                ("name", text(&token["name"])),
+                ("scope", text(&token["scope"])),
+                ("user", named(&token, "user")),
+                ("created", moment(&token["created_at"])),
+                ("expires", moment(&token["expires_at"])),
+                ("id", text(&token["id"])),
+            ])
         }
         ApiTokenVerb::Remove { token } => {
             api.delete(&format!("api-tokens/{}", token.path())).await?;

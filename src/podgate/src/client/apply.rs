@@ -58,7 +58,7 @@ of its teams, that the file does not name. A share that has ended counts as not 
 Examples:
   podgate apply -f site.yaml --dry-run
   podgate apply -f site.yaml
-  podgate export | podgate --url https://other.example:9091 apply -f -";
+  podgate export | podgate apply -f - --url https://other.example:9091";
 
 /// What to apply, and how.
 #[derive(Debug, clap::Args)]
@@ -226,8 +226,12 @@ impl Work<'_> {
                 Err(error) => match error.downcast_ref::<Refused>() {
                     Some(refused) => self.refused.push((step.object.clone(), refused.line())),
                     None => {
-                        let context =
-                            || format!("{}: stopped here; what was done stays, and apply goes on", step.object);
+                        let context = || {
+                            format!(
+                                "{}: stopped here; what was done stays, and the same command goes on",
+                                step.object
+                            )
+                        };
                         return Err(error).with_context(context);
                     }
                 },

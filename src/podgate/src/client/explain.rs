@@ -1,9 +1,10 @@
 //! `podgate explain`.
 
+use http::StatusCode;
 use serde_json::Value;
 
 use super::api::{Api, segment};
-use super::names::{Names, Ref};
+use super::names::Ref;
 use super::output::{Output, text};
 
 pub(super) const EXAMPLES: &str = "\
@@ -34,53 +35,53 @@ pub(super) async fn run(args: Args, api: &Api, output: &Output) -> anyhow::Resul
     let caller = args
         .user
         .map_or_else(|| "somebody unknown".to_owned(), |user| user.to_string());
-    let mut facts = vec![("request", text(&told["url"])), ("as", caller)];
-    let route = &told["route"];
-    if route.is_null() {
-        facts.push(("route", "none".to_owned()));
-    } else {
-        facts.push(("route", service(api, route).await?));
-    }
-    let peer = &told["peer"];
-    facts.push(("peer", peer_line(peer)));
-    facts.push(("answer", answer(&told["status"])));
-    output.facts(facts)?;
+    let route = match &told["route"] {
+        Value::Null => "none".to_owned(),
+        route => service(route),
+    };
+    output.facts([
+        ("request", text(&told["url"])),
+        ("as", caller),
+        ("route", route),
+        ("peer", peer(&told["peer"])),
+        ("answer", answer(&told["status"])),
+    ])?;
     output.text("")?;
     let steps = told["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     let row = |step: &Value| [text(&step["step"]), text(&step["outcome"]), text(&step["detail"])];
-    output.table(["STEP", "OUTCOME", ""], steps.iter().map(row))
+    output.table(["STEP", "OUTCOME", "WHY"], steps.iter().map(row))
 }
 
-/// `john/myproject/app, port 3000, private`.
-async fn service(api: &Api, route: &Value) -> anyhow::Result<String> {
-    let mut names = Names::default();
-    names.learn_pods(api, [&route["pod"]]).await?;
-    Ok(format!(
-        "{}/{}, port {}, {}",
-        names.of(&route["pod"]),
-        text(&route["name"]),
-        text(&route["port"]),
-        text(&route["visibility"])
-    ))
+/// `john/myproject/app, private, pod ready`.
+fn service(route: &Value) -> String {
+    format!(
+        "{}/{}, {}, pod {}",
+        text(&route["pod"]),
+        text(&route["service"]),
+        text(&route["visibility"]),
+        text(&route["state"])
+    )
 }
 
-fn peer_line(peer: &Value) -> String {
-    let address = text(&peer["address"]);
-    match text(&peer["via"]) {
-        via if via.is_empty() => address,
-        via => format!("{address} via {via}"),
+/// `10.0.0.5:8000 (target), or 10.0.0.6:8000`.
+fn peer(peer: &Value) -> String {
+    if peer.is_null() {
+        return "none".to_owned();
     }
+    let mut line = format!("{} ({})", text(&peer["address"]), text(&peer["via"]));
+    let others = text(&peer["others"]);
+    if !others.is_empty() {
+        line.push_str(", or the less busy of ");
+        line.push_str(&others);
+    }
+    line
 }
 
-/// `403 Forbidden`; without a status, what the pod says.
+/// What comes back: an edge's refusal, or whatever the pod says.
 fn answer(status: &Value) -> String {
-    let known = status
-        .as_u64()
-        .and_then(|status| u16::try_from(status).ok())
-        .and_then(|status| http::StatusCode::from_u16(status).ok());
-    match known {
-        Some(status) if status.is_success() => format!("let in ({status})"),
-        Some(status) => format!("refused with {status}"),
-        None => "the pod's own".to_owned(),
+    let known = status.as_u64().and_then(|status| u16::try_from(status).ok());
+    match known.and_then(|status| StatusCode::from_u16(status).ok()) {
+        Some(StatusCode::OK) | None => "the pod's own".to_owned(),
+        Some(status) => status.to_string(),
     }
 }

@@ -21,7 +21,7 @@ itself.
 Examples:
   podgate export > site.yaml
   podgate export --json | jq .pods
-  podgate export | podgate --url https://other.example:9091 apply -f -";
+  podgate export | podgate apply -f - --url https://other.example:9091";
 
 /// How to write it.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(super) async fn run(_: Args, api: &Api, output: &Output) -> anyhow::Result<(
 }
 
 fn document(present: &Present, now: UnixMillis) -> Document {
-    let users = present.users.keys().map(name).collect();
+    let users = present.users.iter().map(name).collect();
     let teams = present.teams.iter().map(|(team, it)| {
         let members = it.members.iter().map(|(user, status)| (user.to_string(), word(status)));
         map([("name", name(team)), ("members", Document::Map(members.collect()))])

@@ -85,7 +85,7 @@ impl Refused {
                  config, or else in admin.token in its store.data_dir, or one of `podgate api-token add`"
             ),
             StatusCode::FORBIDDEN => {
-                format!("the token of {source} may not do this; `podgate api-token list` says what it may")
+                format!("the token of {source} is good for less than this; the administrators' token is good for all")
             }
             StatusCode::NOT_FOUND => format!("`{}` shows what there is", self.lister()?),
             StatusCode::CONFLICT => format!("`{}` shows what is there", self.lister()?),

@@ -9,6 +9,7 @@ use model::{Name, PodId};
 use serde_json::Value;
 
 use super::api::{Api, segment};
+use super::failure::is_not_found;
 use super::output::text;
 
 /// Requests under way at a time.
@@ -144,74 +145,48 @@ impl FromStr for ServiceRef {
     }
 }
 
-/// The names behind the ids that the API answers.
+/// The pods behind the ids that lists of services name.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<String, String>);
+pub(super) struct PodNames(HashMap<String, String>);
 
-impl Names {
-    /// Learns the names of users, teams or nodes (`kind` is the list's path).
-    pub(super) async fn learn<'a>(
-        &mut self,
-        api: &Api,
-        kind: &str,
-        ids: impl IntoIterator<Item = &'a Value>,
-    ) -> anyhow::Result<()> {
-        for item in self.unknown(api, kind, ids).await? {
-            self.0.insert(text(&item["id"]), text(&item["name"]));
-        }
-        Ok(())
+impl PodNames {
+    /// Asks for the pods of these services.
+    pub(super) async fn of_services(api: &Api, services: &[Value]) -> anyhow::Result<Self> {
+        let ids: HashSet<&str> = services.iter().filter_map(|service| service["pod"].as_str()).collect();
+        let pods = if ids.len() > FEW {
+            api.list("pods").await?
+        } else {
+            let found = stream::iter(ids).map(async |id| match api.get(&format!("pods/{}", segment(id))).await {
+                Ok(pod) => Ok(Some(pod)),
+                // Removed since its services were listed: its id will do.
+                Err(error) if is_not_found(&error) => Ok(None),
+                Err(error) => Err(error),
+            });
+            let found = found.buffer_unordered(AT_ONCE);
+            found.try_filter_map(async |pod| Ok(pod)).try_collect().await?
+        };
+        let named = pods.iter().map(|pod| (text(&pod["id"]), pod_name(pod)));
+        Ok(Self(named.collect()))
     }
 
-    /// Learns what pods are called, with their owners: `john/myproject`.
-    pub(super) async fn learn_pods<'a>(
-        &mut self,
-        api: &Api,
-        ids: impl IntoIterator<Item = &'a Value>,
-    ) -> anyhow::Result<()> {
-        let pods = self.unknown(api, "pods", ids).await?;
-        self.learn(api, "users", pods.iter().map(|pod| &pod["owner"])).await?;
-        for pod in pods {
-            self.0.insert(text(&pod["id"]), self.pod(&pod));
-        }
-        Ok(())
+    /// A service as people type it.
+    pub(super) fn service(&self, service: &Value) -> String {
+        let id = text(&service["pod"]);
+        format!("{}/{}", self.0.get(&id).unwrap_or(&id), text(&service["name"]))
     }
+}
 
-    /// The things with these ids, as far as their names are not known.
-    async fn unknown<'a>(
-        &self,
-        api: &Api,
-        kind: &str,
-        ids: impl IntoIterator<Item = &'a Value>,
-    ) -> anyhow::Result<Vec<Value>> {
-        let ids = ids.into_iter().filter_map(Value::as_str);
-        let unknown: HashSet<&str> = ids.filter(|id| !self.0.contains_key(*id)).collect();
-        if unknown.len() > FEW {
-            return api.list(kind).await;
-        }
-        let paths = unknown.into_iter().map(|id| format!("{kind}/{}", segment(id)));
-        let found = stream::iter(paths).map(async |path| match api.get(&path).await {
-            Ok(item) => Ok(Some(item)),
-            // Removed since it was listed: its id will do.
-            Err(error) if super::failure::is_not_found(&error) => Ok(None),
-            Err(error) => Err(error),
-        });
-        found
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(async |item| Ok(item))
-            .try_collect()
-            .await
-    }
+/// A pod as people type it.
+pub(super) fn pod_name(pod: &Value) -> String {
+    format!("{}/{}", named(pod, "owner"), text(&pod["name"]))
+}
 
-    /// What an id stands for; the id itself when that is not known.
-    pub(super) fn of(&self, id: &Value) -> String {
-        id.as_str()
-            .and_then(|id| self.0.get(id).cloned())
-            .unwrap_or_else(|| text(id))
-    }
-
-    /// A pod as people type it.
-    pub(super) fn pod(&self, pod: &Value) -> String {
-        format!("{}/{}", self.of(&pod["owner"]), text(&pod["name"]))
+/// What a field's id stands for, which the API tells beside it; the id itself when that
+/// is gone.
+pub(super) fn named(item: &Value, field: &str) -> String {
+    match &item[format!("{field}_name")] {
+        Value::Null => text(&item[field]),
+        name => text(name),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::names::Ref;
 use super::output::{Output, text};
+use super::values::{OrNone, or_none};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -58,20 +59,6 @@ pub(crate) enum Verb {
         /// Its name or id
         node: Ref,
     },
-}
-
-/// A new value, or none in its place.
-#[derive(Debug, Clone)]
-pub(crate) struct OrNone<T>(pub(super) Option<T>);
-
-/// Reads a value, or the word `none`.
-pub(super) fn or_none<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<OrNone<T>, String> {
-    if text == "none" {
-        return Ok(OrNone(None));
-    }
-    text.parse()
-        .map(|value| OrNone(Some(value)))
-        .map_err(|error: T::Err| error.to_string())
 }
 
 pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Result<()> {

@@ -7,9 +7,9 @@ use model::PodState;
 use serde_json::{Map, Value, json};
 
 use super::api::Api;
-use super::names::{Names, NewPodRef, PodRef, Ref};
-use super::node::{OrNone, or_none};
+use super::names::{NewPodRef, PodRef, Ref, named, pod_name};
 use super::output::{Output, text};
+use super::values::{OrNone, or_none, pod_state};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,8 @@ pub(crate) enum Verb {
     #[command(
         visible_aliases = ["update", "edit"],
         after_help = "Examples:\n  podgate pod set john/myproject --team devs\n  \
-                      podgate pod set john/myproject --node none --address 10.100.0.7"
+                      podgate pod set john/myproject --node none --address 10.100.0.7",
+        override_usage = "podgate pod set <POD> [OPTIONS]"
     )]
     Set {
         /// OWNER/POD, or its id
@@ -86,8 +87,8 @@ pub(crate) struct Changes {
     /// Its address in the pod network, or `none`
     #[arg(long, value_name = "IP", value_parser = or_none::<IpAddr>)]
     address: Option<OrNone<IpAddr>>,
-    /// What it is doing: pending, ready, failed or stopped
-    #[arg(long)]
+    /// What it is doing
+    #[arg(long, value_parser = pod_state())]
     state: Option<PodState>,
 }
 
@@ -121,13 +122,12 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&Value::Array(pods));
             }
-            let names = names(api, &pods).await?;
             let row = |pod: &Value| {
                 [
-                    names.pod(pod),
+                    pod_name(pod),
                     text(&pod["state"]),
-                    names.of(&pod["team"]),
-                    names.of(&pod["node"]),
+                    named(pod, "team"),
+                    named(pod, "node"),
                     text(&pod["address"]),
                     text(&pod["id"]),
                 ]
@@ -150,12 +150,11 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&pod);
             }
-            let names = names(api, [&pod]).await?;
             output.facts([
-                ("pod", names.pod(&pod)),
+                ("pod", pod_name(&pod)),
                 ("state", text(&pod["state"])),
-                ("team", names.of(&pod["team"])),
-                ("node", names.of(&pod["node"])),
+                ("team", named(&pod, "team")),
+                ("node", named(&pod, "node")),
                 ("address", text(&pod["address"])),
                 ("id", text(&pod["id"])),
             ])
@@ -169,14 +168,4 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             output.done(&Value::Null, &format!("removed pod {pod}"))
         }
     }
-}
-
-/// What the owners, teams and nodes of pods are called.
-async fn names<'a>(api: &Api, pods: impl IntoIterator<Item = &'a Value> + Clone) -> anyhow::Result<Names> {
-    let mut names = Names::default();
-    for (kind, field) in [("users", "owner"), ("teams", "team"), ("nodes", "node")] {
-        let ids = pods.clone().into_iter().map(|pod| &pod[field]);
-        names.learn(api, kind, ids).await?;
-    }
-    Ok(names)
 }

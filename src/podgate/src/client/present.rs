@@ -1,11 +1,11 @@
 //! What there is, read from the API page by page.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use model::{MemberStatus, Name, NodeId, PodId, PodState, TeamId, UnixMillis, UserId, Visibility};
+use model::{MemberStatus, Name, PodId, PodState, TeamId, UnixMillis, Visibility};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,12 +17,11 @@ use super::progress::Progress;
 /// All users, teams, nodes and pods, by name.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    pub(super) users: BTreeMap<Name, UserId>,
+    pub(super) users: BTreeSet<Name>,
     pub(super) teams: BTreeMap<Name, Team>,
     pub(super) nodes: BTreeMap<Name, Node>,
     /// By owner and name.
     pub(super) pods: BTreeMap<(Name, Name), Pod>,
-    user_names: HashMap<UserId, Name>,
 }
 
 #[derive(Debug)]
@@ -64,14 +63,18 @@ pub(super) struct Share {
 }
 
 #[derive(Deserialize)]
-struct NamedRow<Id> {
-    id: Id,
+struct UserRow {
+    name: Name,
+}
+
+#[derive(Deserialize)]
+struct TeamRow {
+    id: TeamId,
     name: Name,
 }
 
 #[derive(Deserialize)]
 struct NodeRow {
-    id: NodeId,
     name: Name,
     address: Option<IpAddr>,
 }
@@ -80,9 +83,10 @@ struct NodeRow {
 struct PodRow {
     id: PodId,
     name: Name,
-    owner: UserId,
-    team: Option<TeamId>,
-    node: Option<NodeId>,
+    // Null for one that is gone.
+    owner_name: Option<Name>,
+    team_name: Option<Name>,
+    node_name: Option<Name>,
     address: Option<IpAddr>,
     state: PodState,
 }
@@ -100,13 +104,13 @@ struct ServiceRow {
 
 #[derive(Deserialize)]
 struct MemberRow {
-    user: UserId,
+    user_name: Option<Name>,
     status: MemberStatus,
 }
 
 #[derive(Deserialize)]
 struct ShareRow {
-    user: UserId,
+    user_name: Option<Name>,
     services: Vec<Name>,
     expires_at: String,
 }
@@ -122,17 +126,11 @@ async fn rows<T: DeserializeOwned>(api: &Api, path: &str) -> anyhow::Result<Vec<
 impl Present {
     /// Reads all but memberships and shares, which cost a request for each team and pod.
     pub(super) async fn read(api: &Api) -> anyhow::Result<Self> {
-        // What names comes before what is named: whatever is made meanwhile is known
-        // when it is met, or left out with what names it.
         let services: Vec<ServiceRow> = rows(api, "routes").await?;
         let pods: Vec<PodRow> = rows(api, "pods").await?;
-        let nodes: Vec<NodeRow> = part(api, "nodes").await?;
-        let teams: Vec<NamedRow<TeamId>> = rows(api, "teams").await?;
-        let users: Vec<NamedRow<UserId>> = rows(api, "users").await?;
-
-        let team_names: HashMap<TeamId, Name> = teams.iter().map(|row| (row.id, row.name.clone())).collect();
-        let node_names: HashMap<NodeId, Name> = nodes.iter().map(|row| (row.id, row.name.clone())).collect();
-        let user_names: HashMap<UserId, Name> = users.iter().map(|row| (row.id, row.name.clone())).collect();
+        let nodes: Vec<NodeRow> = rows(api, "nodes").await?;
+        let teams: Vec<TeamRow> = rows(api, "teams").await?;
+        let users: Vec<UserRow> = rows(api, "users").await?;
         let mut services_of: HashMap<PodId, BTreeMap<Name, Service>> = HashMap::new();
         for row in services {
             let service = Service {
@@ -146,40 +144,38 @@ impl Present {
         let pods = pods.into_iter().filter_map(|row| {
             let pod = Pod {
                 id: row.id,
-                team: row.team.and_then(|id| team_names.get(&id).cloned()),
-                node: row.node.and_then(|id| node_names.get(&id).cloned()),
+                team: row.team_name,
+                node: row.node_name,
                 address: row.address,
                 state: row.state,
                 services: services_of.remove(&row.id).unwrap_or_default(),
                 shares: BTreeMap::new(),
             };
-            Some(((user_names.get(&row.owner)?.clone(), row.name), pod))
+            Some(((row.owner_name?, row.name), pod))
         });
         let pods = pods.collect();
-        let team = |row: NamedRow<TeamId>| {
+        let team = |row: TeamRow| {
             let members = BTreeMap::new();
             (row.name, Team { id: row.id, members })
         };
         Ok(Self {
-            users: users.into_iter().map(|row| (row.name, row.id)).collect(),
+            users: users.into_iter().map(|row| row.name).collect(),
             teams: teams.into_iter().map(team).collect(),
             nodes: nodes
                 .into_iter()
                 .map(|row| (row.name, Node { address: row.address }))
                 .collect(),
             pods,
-            user_names,
         })
     }
 
     /// Reads the members of some teams.
     pub(super) async fn read_members(&mut self, api: &Api, of: impl Fn(&Name) -> bool) -> anyhow::Result<()> {
-        let names = &self.user_names;
         let teams = self.teams.iter_mut().filter(|(name, _)| of(name));
         let reads = stream::iter(teams).map(async |(_, team)| {
             for row in part::<MemberRow>(api, &format!("teams/{}/members", team.id)).await? {
-                if let Some(user) = names.get(&row.user) {
-                    team.members.insert(user.clone(), row.status);
+                if let Some(user) = row.user_name {
+                    team.members.insert(user, row.status);
                 }
             }
             anyhow::Ok(())
@@ -194,7 +190,6 @@ impl Present {
         progress: &Progress,
         of: impl Fn(&(Name, Name)) -> bool,
     ) -> anyhow::Result<()> {
-        let names = &self.user_names;
         let pods: Vec<&mut Pod> = self
             .pods
             .iter_mut()
@@ -204,12 +199,12 @@ impl Present {
         let reads = stream::iter(pods).map(async |pod| {
             for row in part::<ShareRow>(api, &format!("pods/{}/shares", pod.id)).await? {
                 let moment = humantime::parse_rfc3339(&row.expires_at).context("understand when a share ends")?;
-                if let Some(user) = names.get(&row.user) {
+                if let Some(user) = row.user_name {
                     let share = Share {
                         expires_at: moment.into(),
                         services: row.services,
                     };
-                    pod.shares.insert(user.clone(), share);
+                    pod.shares.insert(user, share);
                 }
             }
             progress.step();

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::api::Api;
-use super::names::Names;
+use super::names::PodNames;
 use super::output::{Output, text};
 
 pub(super) const EXAMPLES: &str = "\
@@ -27,12 +27,11 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&Value::Array(routes));
             }
-            let mut names = Names::default();
-            names.learn_pods(api, routes.iter().map(|route| &route["pod"])).await?;
+            let pods = PodNames::of_services(api, &routes).await?;
             let row = |route: &Value| {
                 [
                     text(&route["host"]),
-                    format!("{}/{}", names.of(&route["pod"]), text(&route["name"])),
+                    pods.service(route),
                     text(&route["port"]),
                     text(&route["visibility"]),
                     text(&route["targets"]),

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::names::{PodRef, ServiceRef};
-use super::node::{OrNone, or_none};
 use super::output::{Output, text};
+use super::values::{OrNone, or_none, visibility};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -44,8 +44,8 @@ pub(crate) enum Verb {
         /// The port it listens on inside the pod
         #[arg(long)]
         port: NonZeroU16,
-        /// Who it is for: private, authenticated or public
-        #[arg(long, default_value = "private")]
+        /// Who it is for
+        #[arg(long, default_value = "private", value_parser = visibility())]
         visibility: Visibility,
         /// Where it really runs, in place of the pod's own address and port; may be repeated
         #[arg(long = "target", value_name = "ADDR:PORT")]
@@ -67,7 +67,8 @@ pub(crate) enum Verb {
     #[command(
         visible_aliases = ["update", "edit"],
         after_help = "Examples:\n  podgate service set john/myproject/app --visibility public\n  \
-                      podgate service set john/myproject/app --target none"
+                      podgate service set john/myproject/app --target none",
+        override_usage = "podgate service set <SERVICE> [OPTIONS]"
     )]
     Set {
         /// OWNER/POD/SERVICE
@@ -90,8 +91,8 @@ pub(crate) struct Changes {
     /// The port it listens on inside the pod
     #[arg(long)]
     port: Option<NonZeroU16>,
-    /// Who it is for: private, authenticated or public
-    #[arg(long)]
+    /// Who it is for
+    #[arg(long, value_parser = visibility())]
     visibility: Option<Visibility>,
     /// Where it really runs, may be repeated; or `none`: at the pod's own address and port
     #[arg(long = "target", value_name = "ADDR:PORT", value_parser = or_none::<SocketAddr>)]

@@ -7,7 +7,7 @@ use model::{Name, UnixMillis};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::names::{Names, PodRef, Ref};
+use super::names::{PodRef, Ref, named};
 use super::output::{Output, moment, text};
 
 pub(super) const EXAMPLES: &str = "\
@@ -94,11 +94,7 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&Value::Array(shares));
             }
-            let mut names = Names::default();
-            names
-                .learn(api, "users", shares.iter().map(|share| &share["user"]))
-                .await?;
-            let row = |share: &Value| [names.of(&share["user"]), moment(&share["expires_at"]), services(share)];
+            let row = |share: &Value| [named(share, "user"), moment(&share["expires_at"]), services(share)];
             output.table(["USER", "UNTIL", "SERVICES"], shares.iter().map(row))
         }
         Verb::Add {

@@ -5,8 +5,9 @@ use model::{MemberStatus, Name};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::names::{Names, Ref};
+use super::names::{Ref, named};
 use super::output::{Output, text};
+use super::values::member_status;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -55,8 +56,8 @@ pub(crate) enum Verb {
         team: Ref,
         /// The user's name or id
         user: Ref,
-        /// Where the membership stands: active, invited or suspended; only active opens doors
-        #[arg(long, default_value = "active", value_name = "STATUS")]
+        /// Where the membership stands; only active opens doors
+        #[arg(long, default_value = "active", value_parser = member_status())]
         status: MemberStatus,
     },
     /// End a membership
@@ -101,13 +102,9 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&Value::Array(members));
             }
-            let mut names = Names::default();
-            names
-                .learn(api, "users", members.iter().map(|member| &member["user"]))
-                .await?;
             let rows = members
                 .iter()
-                .map(|member| [names.of(&member["user"]), text(&member["status"])]);
+                .map(|member| [named(member, "user"), text(&member["status"])]);
             output.table(["USER", "STATUS"], rows)
         }
         Verb::Join { team, user, status } => {

@@ -22,7 +22,7 @@ pub(super) fn check(wanted: &Wanted, present: &Present, prune: bool) -> Vec<Prob
             });
         }
     };
-    let user = |at: &At<Name>| users.contains(&at.value) || present.users.contains_key(&at.value);
+    let user = |at: &At<Name>| users.contains(&at.value) || present.users.contains(&at.value);
     for (member, _) in wanted.teams.iter().flat_map(|team| &team.members) {
         need("user", member, user(member));
     }

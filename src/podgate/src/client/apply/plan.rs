@@ -149,7 +149,7 @@ pub(super) fn plan(wanted: &Wanted, present: &Present, prune: bool, now: UnixMil
             let request = Request::new(Method::POST, "users", json!({ "name": name }));
             Step::new(Sign::Add, format!("user {name}"), "", vec![request])
         };
-        plan.step(&mut users, (!present.users.contains_key(name)).then(create));
+        plan.step(&mut users, (!present.users.contains(name)).then(create));
     }
     let (mut teams, mut members) = (Vec::new(), Vec::new());
     for team in &wanted.teams {
