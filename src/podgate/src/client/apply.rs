@@ -27,9 +27,11 @@ mod tree;
 mod reader;
 mod wanted;
 mod check;
+mod step;
 mod plan;
 
-use plan::{Plan, Sign, Step};
+use plan::Plan;
+use step::{Sign, Step};
 use wanted::Wanted;
 
 pub(super) const EXAMPLES: &str = "\
