@@ -110,6 +110,8 @@ pub enum Fault {
     NotYet,
     /// Its user does not exist (any more).
     UnknownUser,
+    /// Issued before its user's sessions were ended, or without saying when.
+    SessionEnded,
     /// Not verified: the address has guessed wrong too often.
     GuessedTooOften,
 }
@@ -131,6 +133,7 @@ impl Fault {
             Self::Expired => "expired",
             Self::NotYet => "not_yet",
             Self::UnknownUser => "unknown_user",
+            Self::SessionEnded => "session_ended",
             Self::GuessedTooOften => "guessed_too_often",
         }
     }
@@ -299,6 +302,9 @@ impl Auth {
             Subject::Name(name) => table.user_named(name),
         };
         let user = user.ok_or(Stranger::bad(Fault::UnknownUser))?;
+        if !verified.is_of_session(user.sessions_from) {
+            return Err(Stranger::bad(Fault::SessionEnded));
+        }
         Ok(Some(Caller {
             user,
             source,

@@ -179,6 +179,7 @@ fn user(text: &str) -> Arc<User> {
     Arc::new(User {
         id: UserId::new(),
         name: name(text),
+        sessions_from: UnixMillis(0),
     })
 }
 
@@ -231,6 +232,7 @@ impl World {
                 visibility,
                 pod: Arc::clone(pod),
                 targets: Box::default(),
+                external_port: None,
             };
             (label, Arc::new(route))
         };
@@ -267,6 +269,15 @@ impl World {
 
     pub(crate) fn service(&self, service: &str) -> Arc<Route> {
         Arc::clone(&self.routes[&format!("{service}-myproject-john")])
+    }
+
+    /// Ends a user's sessions at so many seconds after [`T0`].
+    pub(crate) fn end_sessions(&mut self, user: &User, after: i64) {
+        let ended = User {
+            sessions_from: UnixMillis((T0 + after) * 1000),
+            ..user.clone()
+        };
+        self.users.insert(user.id, Arc::new(ended));
     }
 
     pub(crate) fn forget(&mut self, user: &User) {

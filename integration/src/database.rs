@@ -73,6 +73,35 @@ impl Postgres {
         }
     }
 
+    /// Stops every process of it where it stands: connections stay open, and nobody
+    /// answers.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Postgres::freeze`].
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let postmaster = self.process.as_ref().expect("it runs").pid();
+        for pid in children(postmaster).into_iter().chain([postmaster]) {
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+                .expect("a pid");
+            // A backend may just have ended.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
     /// Starts it again, with its data and at its address.
     ///
     /// # Panics
@@ -170,4 +199,11 @@ fn installed() -> PathBuf {
 
 fn is_server(bin: &Path) -> bool {
     bin.join("postgres").is_file()
+}
+
+/// The processes that a process has started (proc(5)).
+fn children(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let list = std::fs::read_to_string(path).expect("the list of children");
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }

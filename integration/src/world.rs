@@ -80,6 +80,7 @@ impl World {
             port: 3000,
             visibility,
             targets: targets.into_iter().collect(),
+            external_port: None,
         };
         self.services.insert(label.to_owned(), service);
         self
@@ -128,6 +129,7 @@ impl World {
         let new = || User {
             id: UserId::new(),
             name: name(user),
+            sessions_from: UnixMillis(0),
         };
         self.users.entry(user.to_owned()).or_insert_with(new).id
     }

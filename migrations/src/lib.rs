@@ -16,6 +16,7 @@ mod m0001_changes;
 mod m0002_people;
 mod m0003_pods;
 mod m0004_issuer_keys;
+mod m0005_control;
 
 struct Migrator;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_people::Migration),
             Box::new(m0003_pods::Migration),
             Box::new(m0004_issuer_keys::Migration),
+            Box::new(m0005_control::Migration),
         ]
     }
 }

@@ -133,6 +133,7 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
         let owner = User {
             id: UserId::new(),
             name: user(index).parse()?,
+            sessions_from: model::UnixMillis(0),
         };
         // Within 10.100.0.0/14, and over again beyond: nothing here asks for one twice.
         let host = u32::try_from(index % (1 << 18)).unwrap_or_default();
@@ -154,6 +155,7 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
                 port: service.port(),
                 visibility: Visibility::Private,
                 targets: targets.iter().map(|targets| targets[place]).collect(),
+                external_port: None,
             });
         }
         rows.pods.push(pod);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use model::{Access, IssuerKey};
+use model::{Access, IssuerKey, User};
 use serde_json::{Value, json};
 
 use super::{Auth, Config, Denied, Fault, Permit, Source};
@@ -292,4 +292,31 @@ fn an_expired_token_is_no_guess() {
         assert_eq!(desk.name_of(&old), Err(Some(Fault::Expired)));
     }
     assert!(desk.name_of(&token(&desk.world.john)).is_ok());
+}
+
+#[test]
+fn ended_sessions_stay_ended() {
+    let mut desk = Desk::with_budget(1);
+    let john = User::clone(&desk.world.john);
+    let made = |after: f64| {
+        sign(
+            &OWN.0,
+            Some("k1"),
+            &with(claims("john"), "iat", json!(T0 as f64 + after)),
+        )
+    };
+    let (silent, early, late) = (token(&john), made(-10.0), made(-4.5));
+    for token in [&silent, &early, &late] {
+        assert!(desk.name_of(token).is_ok());
+    }
+    desk.world.end_sessions(&john, -5);
+    // Known tokens, too, and one that does not say when it was made; none is a guess.
+    for _ in 0..3 {
+        assert_eq!(desk.name_of(&silent), Err(Some(Fault::SessionEnded)));
+        assert_eq!(desk.name_of(&early), Err(Some(Fault::SessionEnded)));
+        assert_eq!(desk.name_of(&made(-5.001)), Err(Some(Fault::SessionEnded)));
+    }
+    assert!(desk.name_of(&late).is_ok());
+    assert!(desk.name_of(&made(-5.0)).is_ok());
+    assert!(desk.name_of(&token(&desk.world.mary)).is_ok());
 }

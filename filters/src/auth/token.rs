@@ -42,6 +42,8 @@ pub(super) struct Verified {
     pub(super) expires: UnixMillis,
     /// Good from this moment.
     not_before: Option<UnixMillis>,
+    /// When it was made, if it says so.
+    issued: Option<UnixMillis>,
     /// The key that signed it.
     pub(super) print: Print,
 }
@@ -56,6 +58,12 @@ impl Verified {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the token was made after its user's sessions were last ended. One that
+    /// does not say when it was made may be older than that.
+    pub(super) fn is_of_session(&self, from: UnixMillis) -> bool {
+        from == UnixMillis::default() || self.issued.is_some_and(|issued| issued >= from)
     }
 }
 
@@ -89,6 +97,7 @@ struct Claims {
     sub: String,
     exp: NumericDate,
     nbf: Option<NumericDate>,
+    iat: Option<NumericDate>,
 }
 
 /// Seconds since 1970, possibly with a fraction (RFC 7519, 2).
@@ -99,7 +108,7 @@ impl<'de> Deserialize<'de> for NumericDate {
         let seconds = f64::deserialize(from)?;
         // Beyond 2^53 ms a date is no date; 0 and less are long past.
         if (0.0..9.0e12).contains(&seconds) {
-            Ok(Self(UnixMillis((seconds * 1000.0) as i64)))
+            Ok(Self(UnixMillis((seconds * 1000.0).round() as i64)))
         } else {
             Err(serde::de::Error::custom("not a date"))
         }
@@ -135,6 +144,7 @@ pub(super) fn verify(keyring: &Keyring, token: &str) -> Result<Verified, Fault> 
         subject,
         expires: claims.exp.0,
         not_before: claims.nbf.map(|date| date.0),
+        issued: claims.iat.map(|date| date.0),
         print: key.print,
     })
 }

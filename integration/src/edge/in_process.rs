@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use ::edge::config::{Sections, read};
+use ::edge::config::{PodNetwork, Sections, read};
 use ::edge::{Config, Edge, Handle, Table};
 use filters::limit::Policies;
 use model::config::{Problem, Secrets, Section};
@@ -171,12 +171,17 @@ fn load(
         };
         Section::new(name, table, &Inline)
     };
-    let pod_cidr = POD_CIDR.parse().expect("a network");
+    let mut sidecar = section("sidecar");
+    let pods = PodNetwork {
+        cidr: POD_CIDR.parse().expect("a network"),
+        ports: sidecar.parse("port_range").unwrap_or_default(),
+        node: sidecar.parse("node"),
+    };
     let mut sections = Sections {
         edge: section("edge"),
         tls: section("tls"),
         log: section("log"),
-        pod_cidr,
+        pods,
     };
     let (mut auth, mut limits) = (section("auth"), section("limits"));
     let (fixed, options) = read(&mut sections);

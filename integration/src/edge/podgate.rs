@@ -23,6 +23,8 @@ pub struct Podgate {
     pub store: Store,
     process: Process,
     config: PathBuf,
+    /// Ended; the files are in their directory.
+    former: Vec<Process>,
 }
 
 impl Deref for Podgate {
@@ -78,6 +80,7 @@ impl Podgate {
             store,
             process,
             config,
+            former: Vec::new(),
         };
         running.ready().await;
         running
@@ -96,6 +99,18 @@ impl Podgate {
                 .filter(|answer: &Answer| answer.status() == 200)
         })
         .await;
+    }
+
+    /// Kills it, so that it can tidy nothing up, and starts it again on its files.
+    pub async fn restart(&mut self) {
+        self.process.signal(Signal::KILL);
+        let again = Program::at(binary()).args(["run", "-c"]).arg(&self.config);
+        until("the killed podgate to be gone", async || {
+            (!self.process.is_running()).then_some(())
+        })
+        .await;
+        self.former.push(std::mem::replace(&mut self.process, again.start()));
+        self.ready().await;
     }
 
     /// The process.

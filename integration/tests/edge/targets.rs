@@ -7,7 +7,7 @@ use integration::client::raw;
 use integration::edge::{self, host};
 use integration::origin;
 use integration::wait::until;
-use integration::world::World;
+use integration::world::{World, name};
 use model::Visibility;
 
 const LABEL: &str = "app-pod-john";
@@ -155,4 +155,67 @@ async fn every_target_dead_is_an_answer_and_soon() {
     .await;
     page.text.make_ascii_lowercase();
     assert!(page.text.contains("listening"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn a_pod_on_another_machine_is_reached_at_its_node() {
+    let (there, moved) = (
+        origin::http1().route("/", "at the node").run().await,
+        origin::http1().route("/", "at the pod").run().await,
+    );
+    let world = World::new().service(LABEL, Visibility::Public, []);
+    let edge = edge::with_world(world)
+        .set("sidecar.node", "here")
+        // The origins' ports, whatever they are.
+        .set("sidecar.port_range", "1024-65535")
+        .podgate()
+        .await;
+    let (store, pod) = (&edge.store, edge.world.pod_id("pod-john"));
+    let loopback = Some([127, 0, 0, 1].into());
+    let answer = async || {
+        edge.caught_up().await;
+        let answer = edge.get(LABEL, "/").await;
+        (answer.status(), answer.body().to_owned())
+    };
+
+    let elsewhere = store.create_node(&name("elsewhere"), None).await.expect("create");
+    let put_on = async |node| {
+        store
+            .update_pod(pod, |pod| {
+                pod.node = Some(node);
+                pod.address = loopback;
+            })
+            .await
+            .expect("update")
+    };
+    put_on(elsewhere.id).await;
+    // Nobody knows where the node is, and then not which of its ports is the service's.
+    assert_eq!(answer().await.0, 503);
+    let address = store.put_node(&name("elsewhere"), loopback).await;
+    address.expect("update");
+    assert_eq!(answer().await.0, 503);
+    let service = async |change: &dyn Fn(&mut model::Service)| {
+        store.update_service(pod, &name("app"), change).await.expect("update")
+    };
+    service(&|service| {
+        service.external_port = Some(there.addr().port());
+        service.port = moved.addr().port();
+    })
+    .await;
+    assert_eq!(answer().await, (200, "at the node".to_owned()));
+    // Other ports of a node are the operator's own, whatever a row says.
+    service(&|service| service.external_port = Some(22)).await;
+    assert_eq!(answer().await.0, 502);
+
+    // On this machine it is reached straight.
+    let here = store.create_node(&name("here"), loopback).await.expect("create");
+    put_on(here.id).await;
+    assert_eq!(answer().await, (200, "at the pod".to_owned()));
+
+    // As everywhere on a flat network.
+    put_on(elsewhere.id).await;
+    assert_eq!(answer().await.0, 502);
+    edge.edit_config(|text| text.replace("[edge]", "[edge]\nflat_network = true"));
+    assert!(edge.command("reload").await.status.success());
+    assert_eq!(answer().await, (200, "at the pod".to_owned()));
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use model::{Change, Entity, IssuerKey, Key, Member, MemberStatus, Share, UnixMillis, Update};
-use store::NewPod;
+use store::{NewPod, StoreError};
 
 use crate::{Database, label, name, next, pod_of, service_of, small_world, snapshot};
 
@@ -13,7 +13,7 @@ on_both!(
     an_empty_store_is_a_snapshot_too,
     every_kind_of_record_is_carried,
     removing_a_user_tells_of_all_that_went_with_it,
-    removing_a_team_or_node_detaches_its_pods,
+    removing_a_team_detaches_its_pods_and_a_node_waits_for_them,
     a_moved_service_leaves_its_old_label,
     a_key_is_never_removed_and_put_in_one_update,
     a_follower_that_missed_tombstones_starts_over,
@@ -167,7 +167,7 @@ async fn removing_a_user_tells_of_all_that_went_with_it(database: Database) {
     assert_eq!(left.len(), 4, "mary, her pod, the team and her place in it: {left:?}");
 }
 
-async fn removing_a_team_or_node_detaches_its_pods(database: Database) {
+async fn removing_a_team_detaches_its_pods_and_a_node_waits_for_them(database: Database) {
     let store = database.open().await;
     let (_, pod, _) = small_world(&store).await;
     let team = store.create_team(&name("core")).await.expect("create").id;
@@ -191,9 +191,13 @@ async fn removing_a_team_or_node_detaches_its_pods(database: Database) {
         "{update:?}"
     );
     assert_eq!(removed(&update), [Key::Team(team)].into());
+    let error = store.delete_node(node).await.expect_err("a pod is on it");
+    assert!(matches!(error, StoreError::InUse { what: "node", .. }), "{error}");
+    let moved = store.update_pod(pod.id, |pod| pod.node = None).await;
+    assert_eq!(moved.expect("move"), pod);
+    next(&mut feed).await;
     store.delete_node(node).await.expect("delete");
     let update = next(&mut feed).await;
-    assert!(update.changes.contains(&Change::Put(Entity::Pod(pod))), "{update:?}");
     assert_eq!(removed(&update), [Key::Node(node)].into());
 }
 

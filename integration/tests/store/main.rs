@@ -21,6 +21,7 @@ macro_rules! on_both {
     };
 }
 
+mod control;
 mod feed;
 mod outage;
 mod records;
@@ -97,6 +98,7 @@ fn service_of(pod: &Pod, service: &str, host: &str) -> NewService {
         port: 3000,
         visibility: Visibility::Private,
         targets: Vec::new(),
+        external_port: None,
     }
 }
 

@@ -255,6 +255,7 @@ async fn what_is_taken_is_named(database: Database) {
     let twice = [user.clone(), user.clone()].map(|u| model::User {
         id: UserId::new(),
         name: name(&format!("{}x", u.name)),
+        sessions_from: model::UnixMillis(0),
     });
     check(batch.add_users(&twice).await.expect_err("twice"), "user name", "johnx");
     batch.create_user(&name("free")).await.expect("the batch goes on");

@@ -30,6 +30,8 @@ async fn the_schema_goes_up_down_and_up(database: Database) {
         "services",
         "shares",
         "issuer_keys",
+        "api_tokens",
+        "audit",
         "tombstones",
         "revision",
     ] {

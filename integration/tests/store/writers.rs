@@ -180,6 +180,7 @@ async fn a_large_batch_is_written_at_once(database: Database) {
             port: 3000,
             visibility: model::Visibility::Private,
             targets: Vec::new(),
+            external_port: None,
         })
         .collect();
     let begun = std::time::Instant::now();

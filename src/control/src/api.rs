@@ -25,7 +25,7 @@ mod teams;
 mod tokens;
 mod users;
 
-use problem::Problem;
+pub(crate) use problem::Problem;
 
 /// Far more than any request needs.
 const MAX_BODY: usize = 64 * 1024;

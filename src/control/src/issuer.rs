@@ -51,7 +51,8 @@ struct Claims<'a> {
     iss: &'a str,
     aud: &'a str,
     sub: UserId,
-    iat: i64,
+    /// To the millisecond: whether a session's end lies before it hangs on this.
+    iat: f64,
     exp: i64,
     jti: Uuid,
 }
@@ -109,7 +110,7 @@ impl Issuer {
             iss: &self.issuer,
             aud: &self.audience,
             sub: user,
-            iat: now.seconds(),
+            iat: now.0 as f64 / 1000.0,
             exp: now.plus(ttl).seconds(),
             jti: Uuid::now_v7(),
         };
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(claims["sub"], user.to_string());
         assert_eq!(
             (&claims["iat"], &claims["exp"]),
-            (&1_700_000_000.into(), &1_700_000_060.into())
+            (&1_700_000_000.0.into(), &1_700_000_060.into())
         );
 
         let elsewhere = directory();

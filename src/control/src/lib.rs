@@ -9,8 +9,10 @@ mod api;
 mod config;
 mod issuer;
 mod secret_file;
+mod waiting;
 
 pub use api::router;
 pub use config::{AdminToken, Config, Settings};
 pub use issuer::{Issuer, IssuerError};
 pub use secret_file::SecretFileError;
+pub use waiting::when_ready;

@@ -10,7 +10,7 @@ use filters::client::TrustedProxies;
 use filters::shape::Bounds;
 use ipnet::IpNet;
 use model::config::Section;
-use model::{ByteSize, HostTemplate};
+use model::{ByteSize, HostTemplate, Name, PortRange, Vantage};
 
 use crate::access_log;
 use crate::balance::Health;
@@ -106,19 +106,25 @@ pub struct Sections<'a> {
     pub tls: Section<'a>,
     /// `[log]`.
     pub log: Section<'a>,
+    /// What `[sidecar]` says of pods' network.
+    pub pods: PodNetwork,
+}
+
+/// Pods' network, as far as an edge must know it.
+#[derive(Debug, Clone)]
+pub struct PodNetwork {
     /// `sidecar.pod_cidr`: where pods live.
-    pub pod_cidr: IpNet,
+    pub cidr: IpNet,
+    /// `sidecar.port_range`: ports of nodes that lead to pods.
+    pub ports: PortRange,
+    /// `sidecar.node`: the node that this machine is.
+    pub node: Option<Name>,
 }
 
 /// Reads the sections. Problems stay noted in them; the values are only good when
 /// there are none.
 pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
-    let Sections {
-        edge,
-        tls,
-        log,
-        pod_cidr,
-    } = sections;
+    let Sections { edge, tls, log, pods } = sections;
     let mut fixed = Fixed {
         http: edge.list("http").unwrap_or_default(),
         https: edge.list("https").unwrap_or_default(),
@@ -146,7 +152,7 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
     let options = Options {
         host_template: edge.parse("host_template").unwrap_or_default(),
         trusted_proxies: TrustedProxies::new(edge.list("trusted_proxies").unwrap_or_default()),
-        targets: TargetPolicy::new(*pod_cidr, edge.list::<IpNet>("allow_targets").unwrap_or_default()),
+        targets: targets(edge, pods),
         max_connections: integer(edge, "max_connections", 1, 10_000_000).unwrap_or(50_000),
         max_connections_per_address: integer(edge, "max_connections_per_address", 1, 10_000_000).unwrap_or(2_000),
         bounds: bounds(edge),
@@ -168,6 +174,15 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
         );
     }
     (fixed, options)
+}
+
+fn targets(edge: &mut Section<'_>, pods: &PodNetwork) -> TargetPolicy {
+    let allow = edge.list::<IpNet>("allow_targets").unwrap_or_default();
+    let from = Vantage {
+        node: pods.node.clone(),
+        flat: edge.flag("flat_network").unwrap_or(false),
+    };
+    TargetPolicy::new(pods.cidr, allow).seen_from(from, pods.ports)
 }
 
 fn integer(section: &mut Section<'_>, key: &str, min: u64, max: u64) -> Option<usize> {

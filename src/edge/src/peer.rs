@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use model::Route;
+use model::{PortRange, Route, Unreachable, Vantage, Via};
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
@@ -23,12 +23,26 @@ use crate::tunnel::Tunnels;
 pub struct TargetPolicy {
     pods: IpNet,
     allow: Vec<IpNet>,
+    /// Ports of nodes that lead to pods (`sidecar.port_range`).
+    ports: PortRange,
+    from: Vantage,
 }
 
 impl TargetPolicy {
     /// Pods live in `pods` (`sidecar.pod_cidr`); `allow` is `edge.allow_targets`.
     pub fn new(pods: IpNet, allow: Vec<IpNet>) -> Self {
-        Self { pods, allow }
+        Self {
+            pods,
+            allow,
+            ports: PortRange::default(),
+            from: Vantage::default(),
+        }
+    }
+
+    /// As seen from this machine; other nodes' pods are behind `ports`.
+    #[must_use]
+    pub fn seen_from(self, from: Vantage, ports: PortRange) -> Self {
+        Self { ports, from, ..self }
     }
 
     /// Whether a route of a pod at `pod` may be sent to `target`: its own address
@@ -39,6 +53,26 @@ impl TargetPolicy {
             return true;
         }
         pod.map(|pod| pod.to_canonical()) == Some(target) && self.pods.contains(&target) && !never(target)
+    }
+}
+
+impl TargetPolicy {
+    /// Whether a route may be sent to a node for its pod. Nodes are the operator's own
+    /// machines: only the ports they forward to pods are anybody's.
+    fn allows_node(&self, node: SocketAddr) -> bool {
+        let address = node.ip().to_canonical();
+        let opened = self.allow.iter().any(|range| range.contains(&address));
+        self.ports.contains(node.port()) && (opened || !never(address))
+    }
+
+    /// Where a service without targets of its own is reached.
+    fn peer(&self, route: &Route) -> Result<SocketAddr, NoPeer> {
+        let (addr, via) = route.peer(&self.from)?;
+        let allowed = match via {
+            Via::Pod => self.allows(route.pod.address, addr.ip()),
+            Via::Node => self.allows_node(addr),
+        };
+        if allowed { Ok(addr) } else { Err(NoPeer::Forbidden) }
     }
 }
 
@@ -55,9 +89,9 @@ fn never(target: IpAddr) -> bool {
 /// Why there is no peer for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPeer {
-    /// The pod has no address, so nothing listens yet.
-    #[error("the pod has no address yet")]
-    NoAddress,
+    /// Nothing can listen yet.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// Every target has been tried.
     #[error("every target has been tried")]
     Exhausted,
@@ -97,7 +131,7 @@ pub(crate) fn choose(
         None => {
             let addr = match route.targets.first() {
                 Some(addr) => *addr,
-                None => SocketAddr::new(route.pod.address.ok_or(NoPeer::NoAddress)?, route.port),
+                None => policy.peer(route)?,
             };
             if tried.contains(&addr) {
                 return Err(NoPeer::Exhausted);
@@ -105,7 +139,7 @@ pub(crate) fn choose(
             (addr, None)
         }
     };
-    if policy.allows(route.pod.address, addr.ip()) {
+    if route.targets.is_empty() || policy.allows(route.pod.address, addr.ip()) {
         Ok(Choice { addr, turn })
     } else {
         Err(NoPeer::Forbidden)

@@ -401,7 +401,7 @@ impl ProxyHttp for Proxy {
             }
             Err(reason) => {
                 let fault = match reason {
-                    NoPeer::NoAddress => Fault::NotReady,
+                    NoPeer::Unreachable(_) => Fault::NotReady,
                     // The fault of the last target tried stands.
                     NoPeer::Exhausted => passage.fault.unwrap_or(Fault::NotListening),
                     NoPeer::Forbidden => Fault::Forbidden,

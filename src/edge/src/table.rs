@@ -14,7 +14,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use model::{IssuerKey, Revision, Route, Update, User, UserId};
@@ -194,8 +194,9 @@ pub struct Table {
     writer: Mutex<Writer>,
     revision: AtomicU64,
     balancers: crate::balance::Registry,
-    /// When the feed was last known to be in touch with the store.
-    contact: ArcSwap<Option<Instant>>,
+    /// When the table was last known to be what the store says, and how far behind
+    /// it was then.
+    contact: ArcSwap<Option<(Instant, Duration)>>,
 }
 
 impl Default for Table {
@@ -261,12 +262,17 @@ impl Table {
 
     /// Notes that the feed has just heard from the store, news or not.
     pub fn in_touch(&self, now: Instant) {
-        self.contact.store(Arc::new(Some(now)));
+        self.contact.store(Arc::new(Some((now, Duration::ZERO))));
+    }
+
+    /// Notes that the table is what the store said `age` ago: it comes from disk.
+    pub fn out_of_date(&self, now: Instant, age: Duration) {
+        self.contact.store(Arc::new(Some((now, age))));
     }
 
     /// How long the store has been out of touch; `None` before the first snapshot.
-    pub fn staleness(&self, now: Instant) -> Option<std::time::Duration> {
-        (**self.contact.load()).map(|at| now.saturating_duration_since(at))
+    pub fn staleness(&self, now: Instant) -> Option<Duration> {
+        (**self.contact.load()).map(|(at, age)| now.saturating_duration_since(at) + age)
     }
 
     /// How far the table has followed the store.

@@ -181,6 +181,7 @@ mod tests {
             owner: Arc::new(User {
                 id: owner,
                 name: name("john"),
+                sessions_from: UnixMillis(0),
             }),
             team: Some(Arc::new(RoutedTeam {
                 id: TeamId::new(),
@@ -201,6 +202,7 @@ mod tests {
                     visibility,
                     pod: Arc::clone(&pod),
                     targets: Box::default(),
+                    external_port: None,
                 };
                 decide(&route, caller, UnixMillis(now))
             });

@@ -1,14 +1,18 @@
 //! The change feed's vocabulary: what the store tells edges and sidecars.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{HostLabel, IssuerKey, Member, Node, NodeId, Pod, PodId, Service, Share, Team, TeamId, User, UserId};
 
 /// How far the store has come. Bumped by one in the transaction of each write, so
 /// that a reader who has seen revision `n` has seen every write up to `n`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Revision(pub u64);
 
 /// One row as it now is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Entity {
     /// A user.
     User(User),
@@ -28,8 +32,25 @@ pub enum Entity {
     IssuerKey(IssuerKey),
 }
 
+impl Entity {
+    /// What names the row.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::User(user) => Key::User(user.id),
+            Self::Team(team) => Key::Team(team.id),
+            Self::Member(member) => Key::Member(member.team, member.user),
+            Self::Node(node) => Key::Node(node.id),
+            Self::Pod(pod) => Key::Pod(pod.id),
+            Self::Service(service) => Key::Service(service.host.clone()),
+            Self::Share(share) => Key::Share(share.pod, share.user),
+            Self::IssuerKey(key) => Key::IssuerKey(key.kid.clone()),
+        }
+    }
+}
+
 /// Names one row, for its removal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Key {
     /// A user.
     User(UserId),
@@ -50,7 +71,8 @@ pub enum Key {
 }
 
 /// A row that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It is new, or different.
     Put(Entity),
@@ -65,7 +87,7 @@ pub enum Change {
 /// piece each. Within an update order does not matter to correctness: a follower
 /// keeps a row whose other half (a service's pod, a pod's owner) has not come yet,
 /// and it routes nothing until it has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
     /// Forget what was known: a snapshot begins here.
     pub reset: bool,

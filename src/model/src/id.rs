@@ -79,4 +79,6 @@ ids! {
     PodId = "pod";
     /// A service of a pod.
     ServiceId = "service";
+    /// A token for the API.
+    ApiTokenId = "API token";
 }

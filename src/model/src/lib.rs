@@ -5,6 +5,7 @@
 //! framework. A value of these types has been checked where it was made.
 
 mod access;
+mod api_token;
 mod change;
 pub mod config;
 mod id;
@@ -15,10 +16,11 @@ mod time;
 mod units;
 
 pub use access::{Access, Decision, Doors, MemberStatus, PodState, Visibility, decide};
+pub use api_token::{ApiToken, Scope};
 pub use change::{Change, Entity, Key, Revision, Update};
-pub use id::{IdError, NodeId, PodId, ServiceId, TeamId, UserId};
+pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
 pub use record::{IssuerKey, Member, Node, Pod, Service, Share, Team, User};
-pub use route::{Route, RoutedPod, RoutedShare, RoutedTeam};
+pub use route::{Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Unreachable, Vantage, Via};
 pub use time::{UnixMillis, parse_duration};
-pub use units::{ByteSize, Rate, UnitError};
+pub use units::{ByteSize, PortRange, Rate, UnitError};

@@ -2,21 +2,26 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, UserId, Visibility,
 };
 
 /// Somebody who owns pods or enters them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Its id.
     pub id: UserId,
     /// Its name, unique among users.
     pub name: Name,
+    /// Tokens issued before this moment are refused: its sessions were ended then.
+    #[serde(default)]
+    pub sessions_from: UnixMillis,
 }
 
 /// A group of users that pods may belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Team {
     /// Its id.
     pub id: TeamId,
@@ -25,7 +30,7 @@ pub struct Team {
 }
 
 /// A user's place in a team.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The team.
     pub team: TeamId,
@@ -36,7 +41,7 @@ pub struct Member {
 }
 
 /// A machine that runs pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
@@ -47,7 +52,7 @@ pub struct Node {
 }
 
 /// An isolated environment of a user's, with services in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its id.
     pub id: PodId,
@@ -66,7 +71,7 @@ pub struct Pod {
 }
 
 /// A port of a pod with a name of its own on the web.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Its id.
     pub id: ServiceId,
@@ -82,10 +87,13 @@ pub struct Service {
     pub visibility: Visibility,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
+    /// The port on the pod's node where other machines reach it.
+    #[serde(default)]
+    pub external_port: Option<u16>,
 }
 
 /// A user let into a pod for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// The pod.
     pub pod: PodId,
@@ -98,7 +106,7 @@ pub struct Share {
 }
 
 /// The public half of a key that podgate itself signs tokens with (Ed25519).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerKey {
     /// The `kid` its tokens name.
     pub kid: String,

@@ -24,6 +24,8 @@ pub struct Route {
     pub pod: Arc<RoutedPod>,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Box<[SocketAddr]>,
+    /// The port on the pod's node where other machines reach it.
+    pub external_port: Option<u16>,
 }
 
 /// A pod with everything access to it hangs on.
@@ -40,11 +42,22 @@ pub struct RoutedPod {
     /// Whom it is shared with; sorted by user.
     pub shares: Box<[RoutedShare]>,
     /// The machine it runs on.
-    pub node: Option<NodeId>,
+    pub node: Option<Arc<RoutedNode>>,
     /// Its address in the pod network.
     pub address: Option<IpAddr>,
     /// What it is doing.
     pub state: PodState,
+}
+
+/// A node, as far as the way to its pods is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutedNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name; `None` until its row has come.
+    pub name: Option<Name>,
+    /// Where other machines reach it.
+    pub address: Option<IpAddr>,
 }
 
 /// A team, as far as doors are concerned.
@@ -65,6 +78,60 @@ pub struct RoutedShare {
     pub expires_at: UnixMillis,
     /// The services it opens, by name; empty for the whole pod.
     pub services: Box<[Name]>,
+}
+
+/// From where pods are to be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vantage {
+    /// The node that this machine is (`sidecar.node`).
+    pub node: Option<Name>,
+    /// Whether pods' own addresses are reached from everywhere (`edge.flat_network`).
+    pub flat: bool,
+}
+
+/// What leads to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Its own address.
+    Pod,
+    /// Its node's address, and a port there that the node forwards.
+    Node,
+}
+
+/// Why there is no way to a pod (yet).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// Nobody has given it one.
+    #[error("the pod has no address yet")]
+    PodAddress,
+    /// It is on another machine, of unknown address.
+    #[error("the pod's node has no address yet")]
+    NodeAddress,
+    /// It is on another machine, which forwards no port to the service.
+    #[error("the service has no external port on its pod's node yet")]
+    ExternalPort,
+}
+
+impl Route {
+    /// Where a service without targets of its own is reached: straight at its pod on
+    /// the pod's own machine, on a flat network, and when it is on no node at all;
+    /// else at its node.
+    ///
+    /// # Errors
+    /// When a part of that address is not known.
+    pub fn peer(&self, from: &Vantage) -> Result<(SocketAddr, Via), Unreachable> {
+        match &self.pod.node {
+            Some(node) if !from.flat && (node.name.is_none() || node.name != from.node) => {
+                let address = node.address.ok_or(Unreachable::NodeAddress)?;
+                let port = self.external_port.ok_or(Unreachable::ExternalPort)?;
+                Ok((SocketAddr::new(address, port), Via::Node))
+            }
+            _ => {
+                let address = self.pod.address.ok_or(Unreachable::PodAddress)?;
+                Ok((SocketAddr::new(address, self.port), Via::Pod))
+            }
+        }
+    }
 }
 
 impl Doors for Route {

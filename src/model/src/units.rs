@@ -18,6 +18,9 @@ pub enum UnitError {
     /// Not `NUMBER[KiB|MiB|GiB]`.
     #[error("`{0}` is not a size such as \"64KiB\"")]
     Size(String),
+    /// Not `FIRST-LAST`.
+    #[error("`{0}` is not a range of ports such as \"30000-40000\"")]
+    Ports(String),
 }
 
 /// So many requests in so much time; `count` may also come at once (the burst).
@@ -69,6 +72,47 @@ impl fmt::Display for Rate {
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Ports, both ends included, written `30000-40000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The lowest; not 0.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Whether a port is one of them.
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+impl Default for PortRange {
+    /// What nodes hand out when nobody says otherwise.
+    fn default() -> Self {
+        Self {
+            first: 30_000,
+            last: 40_000,
+        }
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let ends = text.split_once('-').and_then(|(first, last)| {
+            let range = Self {
+                first: first.trim().parse().ok()?,
+                last: last.trim().parse().ok()?,
+            };
+            (range.first > 0 && range.first <= range.last).then_some(range)
+        });
+        ends.ok_or_else(|| UnitError::Ports(text.to_owned()))
     }
 }
 

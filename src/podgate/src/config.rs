@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::bail;
-use edge::config::{Fixed, Sections};
+use edge::config::{Fixed, PodNetwork, Sections};
 use ipnet::IpNet;
 use model::config::{Problem, Secrets, Section};
 use toml::{Table, Value};
@@ -159,16 +159,18 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let mut store_section = section("store");
     let store = store::Config::read(&mut store_section);
     let mut sidecar = section("sidecar");
-    let pod_cidr = sidecar
-        .parse::<IpNet>("pod_cidr")
-        .or_else(|| POD_CIDR.parse().ok())
-        .unwrap_or_default();
+    let cidr = sidecar.parse::<IpNet>("pod_cidr").or_else(|| POD_CIDR.parse().ok());
+    let pods = PodNetwork {
+        cidr: cidr.unwrap_or_default(),
+        ports: sidecar.parse("port_range").unwrap_or_default(),
+        node: sidecar.parse("node"),
+    };
 
     let mut sections = Sections {
         edge: section("edge"),
         tls: section("tls"),
         log: section("log"),
-        pod_cidr,
+        pods,
     };
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);

@@ -13,6 +13,7 @@ mod config;
 mod logging;
 mod state;
 mod reload;
+mod follow;
 mod run;
 mod demo;
 mod client;

@@ -14,12 +14,13 @@ use edge::{Edge, Table};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::Registry;
-use store::{Feed, Store};
+use store::Store;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::config::{self, Config, Role};
+use crate::follow::{self, Opening};
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
@@ -46,13 +47,14 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     };
     let _pid = PidFile::take(&config.pid_file)?;
 
+    let with_edge = roles.contains(&Role::Edge);
     let store = runtime
-        .block_on(Store::connect(&config.store))
+        .block_on(follow::open(config.store.clone(), !with_edge))
         .context("open the store")?;
     if roles.contains(&Role::Control) {
         start_control(&runtime, &config, store.clone())?;
     }
-    if roles.contains(&Role::Edge) {
+    if with_edge {
         run_edge(&runtime, path, config, store, level, registry, signals)?;
     } else {
         runtime.block_on(stopped(signals));
@@ -65,7 +67,7 @@ fn run_edge(
     runtime: &Runtime,
     path: &Path,
     config: Config,
-    store: Store,
+    store: Opening,
     level: Level,
     registry: Registry,
     signals: Signals,
@@ -73,7 +75,9 @@ fn run_edge(
     let table = Arc::new(Table::new());
     let edge = Edge::new(config.fixed.clone(), config.edge.clone(), table, registry)?;
     let handle = edge.handle();
-    runtime.spawn(follow(store.follow(), handle.clone()));
+    // A store in a file of this machine's is there whenever podgate is.
+    let disk = (!config.store.is_embedded()).then(|| config.store.data_dir.join("routes.journal"));
+    runtime.spawn(follow::follow(store, handle.clone(), disk));
     let reloader = Reloader::new(path, config, handle.clone(), level);
     edge.run(Box::new(Operator {
         state: Mutex::new((signals, reloader)),
@@ -82,44 +86,12 @@ fn run_edge(
     Ok(())
 }
 
-/// Hands the change feed to the edge.
-async fn follow(mut feed: Feed, edge: edge::Handle) {
-    let mut contact = feed.contact();
-    let heard = edge.clone();
-    tokio::spawn(async move {
-        while contact.changed().await.is_ok() {
-            let at = *contact.borrow_and_update();
-            heard.table().in_touch(at);
-        }
-    });
-    let mut down = false;
-    loop {
-        match feed.next().await {
-            Ok(update) => {
-                if std::mem::take(&mut down) {
-                    tracing::info!("the store is back");
-                }
-                edge.apply(update);
-            }
-            Err(error) => {
-                // Once, not at every try: routes go on being served meanwhile.
-                if !std::mem::replace(&mut down, true) {
-                    tracing::error!(%error, "the store is out of reach; serving what is known");
-                }
-            }
-        }
-    }
-}
-
-fn start_control(runtime: &Runtime, config: &Config, store: Store) -> anyhow::Result<()> {
+fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::Result<()> {
     let Some(control) = config.control.clone() else {
         return Ok(());
     };
     let options = &config.edge.options;
     let issuer = Issuer::load_or_create(&config.store.data_dir, &options.domain)?;
-    runtime
-        .block_on(store.put_issuer_key(&issuer.public()))
-        .context("publish the issuer's key")?;
     let admin_token = match control.admin_token {
         Some(token) => token,
         None => {
@@ -142,14 +114,26 @@ fn start_control(runtime: &Runtime, config: &Config, store: Store) -> anyhow::Re
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(control.listen))
         .with_context(|| format!("listen on control.listen {}", control.listen))?;
-    let router = control::router(store, Arc::new(issuer), settings);
-    tracing::info!(control.listen = %control.listen, "API ready");
+    let ready = async move {
+        let store = store.await;
+        publish(&store, &issuer).await;
+        tracing::info!(control.listen = %control.listen, "API ready");
+        control::router(store, Arc::new(issuer), settings)
+    };
     runtime.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(listener, control::when_ready(ready)).await {
             tracing::error!(%error, "serve the API");
         }
     });
     Ok(())
+}
+
+/// Hands the issuer's public key to the feed: no edge accepts our tokens before that.
+async fn publish(store: &Store, issuer: &Issuer) {
+    while let Err(error) = store.put_issuer_key(&issuer.public()).await {
+        tracing::error!(%error, "publish the issuer's key");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Each client is a descriptor, and so is its pod's end; the default of 1024 is for

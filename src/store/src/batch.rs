@@ -35,8 +35,8 @@ const SWEEP_EVERY: i64 = 1024;
 pub struct Batch {
     pub(crate) transaction: DatabaseTransaction,
     pub(crate) revision: i64,
-    now: UnixMillis,
-    store: Store,
+    pub(crate) now: UnixMillis,
+    pub(crate) store: Store,
     // Last, so that the transaction is over when the next writer comes.
     _turn: Option<OwnedMutexGuard<()>>,
 }

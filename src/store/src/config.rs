@@ -107,6 +107,11 @@ impl Config {
         })
     }
 
+    /// Whether the database is a file of this machine's, and not a server.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.location, Location::Sqlite(_))
+    }
+
     /// Reads the section; what is wrong is noted in it.
     pub fn read(section: &mut Section<'_>) -> Self {
         let url = section.secret("url").map(String::from_utf8);

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Location;
 use crate::feed::Wake;
-use crate::{Config, StoreError};
+use crate::{Actor, Config, StoreError};
 
 /// How long a statement waits for a connection or for another process's lock.
 const WAIT: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ pub struct Store {
     pub(crate) line: Arc<Mutex<()>>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) poll: Duration,
+    /// Whose writes the audit tells of.
+    pub(crate) actor: Option<Actor>,
 }
 
 impl Store {
@@ -78,6 +80,7 @@ impl Store {
             db,
             line: Arc::default(),
             poll: config.poll,
+            actor: None,
         })
     }
 

@@ -14,6 +14,8 @@ use sea_orm::{EntityTrait, ModelTrait};
 
 use crate::StoreError;
 
+pub mod api_token;
+pub mod audit;
 pub mod issuer_key;
 pub mod member;
 pub mod node;

@@ -21,6 +21,16 @@ pub enum StoreError {
         /// How it was named.
         key: String,
     },
+    /// Something cannot go while others need it.
+    #[error("the {what} `{key}` is in use by {by}")]
+    InUse {
+        /// What cannot go, e.g. `node`.
+        what: &'static str,
+        /// How it was named.
+        key: String,
+        /// By what.
+        by: String,
+    },
     /// A row holds what podgate never writes.
     #[error("the store holds a bad {what}: `{value}`: {reason}")]
     Corrupt {
@@ -46,6 +56,14 @@ pub enum StoreError {
         doing: &'static str,
         /// The database's own words; for the log, never for clients.
         source: DbErr,
+    },
+    /// The database took the question and never answered.
+    #[error("{doing}: no answer within {} s", seconds)]
+    NoAnswer {
+        /// What was being done.
+        doing: &'static str,
+        /// How long it was given.
+        seconds: u64,
     },
     /// The task that read the snapshot ended before its last piece.
     #[error("the snapshot broke off")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::{Revision, Update};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{Store, StoreError};
 
@@ -21,6 +21,8 @@ pub(crate) use wake::{CHANNEL, Wake};
 const AHEAD: usize = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long the database may take for the next piece of a snapshot, or for changes.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Follows the store; see [`Store::follow`].
 #[derive(Debug)]
@@ -106,7 +108,8 @@ impl Feed {
                     self.place = Place::Snapshot(pieces);
                 }
                 Place::Snapshot(pieces) => {
-                    let piece = pieces.recv().await.unwrap_or(Err(StoreError::SnapshotEnded))?;
+                    let piece = answered("read the snapshot", pieces.recv()).await?;
+                    let piece = piece.unwrap_or(Err(StoreError::SnapshotEnded))?;
                     self.contact.send_replace(std::time::Instant::now());
                     if let Some(revision) = piece.revision {
                         self.place = Place::At(revision);
@@ -121,7 +124,7 @@ impl Feed {
                         // While the database is down, being woken is no news.
                         Ok(()) = self.wakes.changed(), if self.pause.is_zero() => self.due = Instant::now(),
                     }
-                    let since = read::since(&self.store, revision).await?;
+                    let since = answered("read changes", read::since(&self.store, revision)).await??;
                     self.contact.send_replace(std::time::Instant::now());
                     self.pause = Duration::ZERO;
                     self.due = Instant::now() + self.store.poll;
@@ -142,4 +145,12 @@ impl Feed {
             }
         }
     }
+}
+
+/// A database that is frozen, or whose machine is gone, keeps a question for ever.
+async fn answered<T>(doing: &'static str, question: impl Future<Output = T>) -> Result<T, StoreError> {
+    timeout(PATIENCE, question).await.map_err(|_| StoreError::NoAnswer {
+        doing,
+        seconds: PATIENCE.as_secs(),
+    })
 }

@@ -42,7 +42,7 @@ impl Batch {
             .exec_without_returning(&self.transaction)
             .await
             .doing("put an issuer key")?;
-        Ok(())
+        self.tell("issuer_keys.put", [key.kid.clone()]).await
     }
 
     /// Withdraws a key, and with it every token that it has signed.
@@ -52,10 +52,9 @@ impl Batch {
     pub async fn delete_issuer_key(&self, kid: &str) -> Result<(), StoreError> {
         let it = issuer_key::Column::Kid.eq(kid);
         let removed = self.remove::<issuer_key::Model>(it, "delete an issuer key").await?;
-        if removed {
-            Ok(())
-        } else {
-            Err(not_found("issuer key", kid))
+        if !removed {
+            return Err(not_found("issuer key", kid));
         }
+        self.tell("issuer_keys.delete", [kid.to_owned()]).await
     }
 }

@@ -6,9 +6,14 @@
 //! row it writes and a tombstone for every row it removes. [`Store`] has each of a
 //! batch's writes as a method of its own, for those who want just one.
 //!
+//! Whoever writes on behalf of somebody does it with [`Store::acting_as`]: each write
+//! is then told of in the audit, in its own transaction.
+//!
 //! [`Store::follow`] reads the result: a snapshot, then what has changed since.
 //! Queries answer with `model` types; SeaORM's entities stay in here.
 
+mod api_tokens;
+mod audit;
 mod batch;
 mod config;
 mod database;
@@ -16,6 +21,7 @@ mod entity;
 mod error;
 mod feed;
 mod issuer_keys;
+mod journal;
 mod nodes;
 mod page;
 mod pods;
@@ -24,11 +30,14 @@ mod shares;
 mod teams;
 mod users;
 
+pub use api_tokens::NewApiToken;
+pub use audit::{Actor, AuditEntry};
 pub use batch::Batch;
 pub use config::Config;
 pub use database::Store;
 pub use error::StoreError;
 pub use feed::Feed;
+pub use journal::{Journal, JournalError, Replayed, replay};
 pub use page::Page;
 pub use pods::NewPod;
 pub use services::NewService;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use model::{Name, Node, NodeId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 
 use crate::batch::{not_found, single_writes};
 use crate::entity::{node, pod};
@@ -47,7 +47,9 @@ single_writes! {
     create_node(name: &Name, address: Option<IpAddr>) -> Node;
     /// Changes a node.
     update_node(id: NodeId, change: impl FnOnce(&mut Node)) -> Node;
-    /// Removes a node.
+    /// Makes the node of this name, or sets its address; whether it is new.
+    put_node(name: &Name, address: Option<IpAddr>) -> (Node, bool);
+    /// Removes a node that no pod is on.
     delete_node(id: NodeId) -> ();
 }
 
@@ -66,6 +68,7 @@ impl Batch {
             .await?;
         self.insert(vec![node::Model::of(&node, self.revision)], "create a node")
             .await?;
+        self.tell("nodes.create", [name.to_string()]).await?;
         Ok(node)
     }
 
@@ -88,19 +91,51 @@ impl Batch {
         }
         self.overwrite(node::Model::of(&node, self.revision), "update a node")
             .await?;
+        self.tell("nodes.update", [before.name.to_string()]).await?;
         Ok(node)
     }
 
-    /// Removes a node; its pods stay, on no node.
+    /// Makes the node of this name, or sets its address; whether it is new.
     ///
     /// # Errors
-    /// When there is no such node or the database fails.
+    /// When the database fails.
+    pub async fn put_node(&self, name: &Name, address: Option<IpAddr>) -> Result<(Node, bool), StoreError> {
+        let there = node::Entity::find()
+            .filter(node::Column::Name.eq(name.as_str()))
+            .one(&self.transaction)
+            .await
+            .doing("read a node")?;
+        match there {
+            None => Ok((self.create_node(name, address).await?, true)),
+            Some(row) => {
+                let id = NodeId::from_uuid(row.id);
+                let node = self.update_node(id, |node| node.address = address).await?;
+                Ok((node, false))
+            }
+        }
+    }
+
+    /// Removes a node that no pod is on.
+    ///
+    /// # Errors
+    /// When there is no such node, pods are on it, or the database fails.
     pub async fn delete_node(&self, id: NodeId) -> Result<(), StoreError> {
-        let id = id.uuid();
-        self.detach_pods(pod::Column::NodeId, id).await?;
-        let removed = self
-            .remove::<node::Model>(node::Column::Id.eq(id), "delete a node")
+        let pods = pod::Entity::find()
+            .filter(pod::Column::NodeId.eq(id.uuid()))
+            .count(&self.transaction)
+            .await
+            .doing("count a node's pods")?;
+        if pods > 0 {
+            return Err(StoreError::InUse {
+                what: WHAT,
+                key: id.to_string(),
+                by: format!("{pods} pods"),
+            });
+        }
+        let row = node::Entity::find_by_id(id.uuid()).one(&self.transaction).await;
+        let node = row.doing("read a node")?.ok_or_else(|| not_found(WHAT, id))?;
+        self.remove::<node::Model>(node::Column::Id.eq(node.id), "delete a node")
             .await?;
-        if removed { Ok(()) } else { Err(not_found(WHAT, id)) }
+        self.tell("nodes.delete", [node.name]).await
     }
 }

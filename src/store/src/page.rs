@@ -50,13 +50,23 @@ impl Store {
             .all(&self.db)
             .await
             .doing(doing)?;
+        Page::of(rows, limit, key)
+    }
+}
+
+impl<T, K> Page<T, K> {
+    /// Of at most `limit` rows and one more, which says that there is a next page.
+    pub(crate) fn of<M>(rows: Vec<M>, limit: u16, key: impl Fn(&T) -> K) -> Result<Self, StoreError>
+    where
+        M: TryInto<T, Error = StoreError>,
+    {
         let more = rows.len() > usize::from(limit);
         let items = rows
             .into_iter()
             .take(limit.into())
             .map(TryInto::try_into)
             .collect::<Result<Vec<T>, StoreError>>()?;
-        Ok(Page {
+        Ok(Self {
             next: items.last().filter(|_| more).map(key),
             items,
         })

@@ -123,6 +123,11 @@ impl Batch {
                 .await?;
             let rows = pods.iter().map(|pod| pod::Model::of(pod, self.revision)).collect();
             self.insert(rows, "create pods").await?;
+            let mut titles = Vec::with_capacity(pods.len());
+            for pod in pods {
+                titles.push(self.pod_of(pod.owner, &pod.name).await?);
+            }
+            self.tell("pods.create", titles).await?;
         }
         Ok(())
     }
@@ -151,6 +156,8 @@ impl Batch {
         }
         self.overwrite(pod::Model::of(&pod, self.revision), "update a pod")
             .await?;
+        let title = self.pod_of(pod.owner, &before.name).await?;
+        self.tell("pods.update", [title]).await?;
         Ok(pod)
     }
 
@@ -159,8 +166,11 @@ impl Batch {
     /// # Errors
     /// When there is no such pod or the database fails.
     pub async fn delete_pod(&self, id: PodId) -> Result<(), StoreError> {
-        let removed = self.remove_pods(&[id.uuid()]).await?;
-        if removed { Ok(()) } else { Err(not_found(WHAT, id)) }
+        let title = self.pod_title(id).await?;
+        if !self.remove_pods(&[id.uuid()]).await? {
+            return Err(not_found(WHAT, id));
+        }
+        self.tell("pods.delete", [title]).await
     }
 
     /// Removes pods with their services and shares; whether there was any.
@@ -179,12 +189,12 @@ impl Batch {
         Ok(any)
     }
 
-    /// Takes the pods of a team or node off it.
-    pub(crate) async fn detach_pods(&self, column: pod::Column, from: Uuid) -> Result<(), StoreError> {
+    /// Takes the pods of a team off it.
+    pub(crate) async fn detach_pods(&self, team: TeamId) -> Result<(), StoreError> {
         pod::Entity::update_many()
-            .col_expr(column, Expr::value(None::<Uuid>))
+            .col_expr(pod::Column::TeamId, Expr::value(None::<Uuid>))
             .col_expr(pod::Column::Revision, Expr::value(self.revision))
-            .filter(column.eq(from))
+            .filter(pod::Column::TeamId.eq(team.uuid()))
             .exec(&self.transaction)
             .await
             .doing("detach pods")?;

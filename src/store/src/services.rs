@@ -32,6 +32,8 @@ pub struct NewService {
     pub visibility: Visibility,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
+    /// The port on the pod's node where other machines reach it.
+    pub external_port: Option<u16>,
 }
 
 impl Store {
@@ -106,6 +108,7 @@ impl Batch {
             port,
             visibility,
             targets,
+            external_port,
         } = new;
         let service = Service {
             id: ServiceId::new(),
@@ -115,6 +118,7 @@ impl Batch {
             port,
             visibility,
             targets,
+            external_port,
         };
         self.add_services(slice::from_ref(&service)).await?;
         Ok(service)
@@ -137,6 +141,11 @@ impl Batch {
                 .await?;
             let rows = services.iter().map(|s| service::Model::of(s, self.revision)).collect();
             self.insert(rows, "create services").await?;
+            let mut titles = Vec::with_capacity(services.len());
+            for service in services {
+                titles.push(self.service_title(service.pod, &service.name).await?);
+            }
+            self.tell("services.create", titles).await?;
         }
         Ok(())
     }
@@ -178,6 +187,8 @@ impl Batch {
         }
         self.overwrite(service::Model::of(&service, self.revision), "update a service")
             .await?;
+        let title = self.service_title(pod, &before.name).await?;
+        self.tell("services.update", [title]).await?;
         Ok(service)
     }
 
@@ -190,6 +201,10 @@ impl Batch {
             .eq(pod.uuid())
             .and(service::Column::Name.eq(name.as_str()));
         let removed = self.remove::<service::Model>(it, "delete a service").await?;
-        if removed { Ok(()) } else { Err(not_found(WHAT, name)) }
+        if !removed {
+            return Err(not_found(WHAT, name));
+        }
+        let title = self.service_title(pod, name).await?;
+        self.tell("services.delete", [title]).await
     }
 }

@@ -65,7 +65,8 @@ impl Batch {
             .exec_without_returning(&self.transaction)
             .await
             .doing("put a share")?;
-        Ok(())
+        let title = self.share_title(share.pod, share.user).await?;
+        self.tell("shares.put", [title]).await
     }
 
     /// Ends a share.
@@ -77,6 +78,19 @@ impl Batch {
             .eq(pod.uuid())
             .and(share::Column::UserId.eq(user.uuid()));
         let removed = self.remove::<share::Model>(it, "remove a share").await?;
-        if removed { Ok(()) } else { Err(not_found("share", user)) }
+        if !removed {
+            return Err(not_found("share", user));
+        }
+        let title = self.share_title(pod, user).await?;
+        self.tell("shares.remove", [title]).await
+    }
+
+    /// A share as people type it: `john/myproject/mary`.
+    async fn share_title(&self, pod: PodId, user: UserId) -> Result<String, StoreError> {
+        Ok(format!(
+            "{}/{}",
+            self.pod_title(pod).await?,
+            self.user_title(user).await?
+        ))
     }
 }

@@ -7,7 +7,7 @@ use sea_orm::sea_query::{ExprTrait, OnConflict};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use crate::batch::{CHUNK, not_found, single_writes};
-use crate::entity::{member, pod, team, user};
+use crate::entity::{member, team, user};
 use crate::error::Doing;
 use crate::{Batch, Page, Store, StoreError};
 
@@ -106,6 +106,8 @@ impl Batch {
                 .await?;
             let rows = teams.iter().map(|team| team::Model::of(team, self.revision)).collect();
             self.insert(rows, "create teams").await?;
+            self.tell("teams.create", teams.iter().map(|team| team.name.to_string()))
+                .await?;
         }
         Ok(())
     }
@@ -129,6 +131,7 @@ impl Batch {
         }
         self.overwrite(team::Model::of(&team, self.revision), "update a team")
             .await?;
+        self.tell("teams.update", [before.name.to_string()]).await?;
         Ok(team)
     }
 
@@ -137,14 +140,18 @@ impl Batch {
     /// # Errors
     /// When there is no such team or the database fails.
     pub async fn delete_team(&self, id: TeamId) -> Result<(), StoreError> {
+        let title = self.team_title(id).await?;
+        self.detach_pods(id).await?;
         let id = id.uuid();
-        self.detach_pods(pod::Column::TeamId, id).await?;
         self.remove::<member::Model>(member::Column::TeamId.eq(id), "remove a team's members")
             .await?;
         let removed = self
             .remove::<team::Model>(team::Column::Id.eq(id), "delete a team")
             .await?;
-        if removed { Ok(()) } else { Err(not_found(WHAT, id)) }
+        if !removed {
+            return Err(not_found(WHAT, id));
+        }
+        self.tell("teams.delete", [title]).await
     }
 
     /// Puts a user into a team, or changes its status there.
@@ -164,7 +171,8 @@ impl Batch {
             .exec_without_returning(&self.transaction)
             .await
             .doing("put a member")?;
-        Ok(())
+        let title = self.member_title(member.team, member.user).await?;
+        self.tell("members.put", [title]).await
     }
 
     /// Takes a user out of a team.
@@ -176,10 +184,19 @@ impl Batch {
             .eq(team.uuid())
             .and(member::Column::UserId.eq(user.uuid()));
         let removed = self.remove::<member::Model>(it, "remove a member").await?;
-        if removed {
-            Ok(())
-        } else {
-            Err(not_found("member", user))
+        if !removed {
+            return Err(not_found("member", user));
         }
+        let title = self.member_title(team, user).await?;
+        self.tell("members.remove", [title]).await
+    }
+
+    /// A membership as people type it: `crew/mary`.
+    async fn member_title(&self, team: TeamId, user: UserId) -> Result<String, StoreError> {
+        Ok(format!(
+            "{}/{}",
+            self.team_title(team).await?,
+            self.user_title(user).await?
+        ))
     }
 }

@@ -2,12 +2,12 @@
 
 use std::slice;
 
-use model::{Name, User, UserId};
+use model::{Name, UnixMillis, User, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use crate::batch::{CHUNK, not_found, single_writes};
-use crate::entity::{member, pod, share, user};
+use crate::entity::{api_token, member, pod, share, user};
 use crate::error::Doing;
 use crate::{Batch, Page, Store, StoreError};
 
@@ -48,6 +48,8 @@ single_writes! {
     create_user(name: &Name) -> User;
     /// Changes a user.
     update_user(id: UserId, change: impl FnOnce(&mut User)) -> User;
+    /// Ends all sessions of a user.
+    end_sessions(id: UserId) -> User;
     /// Removes a user with all that hangs on it.
     delete_user(id: UserId) -> ();
 }
@@ -61,6 +63,7 @@ impl Batch {
         let user = User {
             id: UserId::new(),
             name: name.clone(),
+            sessions_from: UnixMillis(0),
         };
         self.add_users(slice::from_ref(&user)).await?;
         Ok(user)
@@ -77,6 +80,8 @@ impl Batch {
                 .await?;
             let rows = users.iter().map(|user| user::Model::of(user, self.revision)).collect();
             self.insert(rows, "create users").await?;
+            self.tell("users.create", users.iter().map(|user| user.name.to_string()))
+                .await?;
         }
         Ok(())
     }
@@ -100,15 +105,35 @@ impl Batch {
         }
         self.overwrite(user::Model::of(&user, self.revision), "update a user")
             .await?;
+        self.tell("users.update", [before.name.to_string()]).await?;
         Ok(user)
     }
 
-    /// Removes a user with its pods, their services and shares, its own shares and
-    /// its memberships.
+    /// Ends all sessions of a user: tokens issued before now are refused.
+    ///
+    /// # Errors
+    /// When there is no such user or the database fails.
+    pub async fn end_sessions(&self, id: UserId) -> Result<User, StoreError> {
+        let row = user::Entity::find_by_id(id.uuid()).one(&self.transaction).await;
+        let mut user: User = row
+            .doing("read a user")?
+            .ok_or_else(|| not_found(WHAT, id))?
+            .try_into()?;
+        // Never back: a clock may have been set back meanwhile.
+        user.sessions_from = user.sessions_from.max(self.now);
+        self.overwrite(user::Model::of(&user, self.revision), "end a user's sessions")
+            .await?;
+        self.tell("sessions.end", [user.name.to_string()]).await?;
+        Ok(user)
+    }
+
+    /// Removes a user with its pods, their services and shares, its own shares, its
+    /// memberships and its API tokens.
     ///
     /// # Errors
     /// When there is no such user or the database fails.
     pub async fn delete_user(&self, id: UserId) -> Result<(), StoreError> {
+        let title = self.user_title(id).await?;
         let id = id.uuid();
         let pods: Vec<Uuid> = pod::Entity::find()
             .select_only()
@@ -123,9 +148,17 @@ impl Batch {
             .await?;
         self.remove::<member::Model>(member::Column::UserId.eq(id), "remove a user's memberships")
             .await?;
+        api_token::Entity::delete_many()
+            .filter(api_token::Column::UserId.eq(id))
+            .exec(&self.transaction)
+            .await
+            .doing("delete a user's API tokens")?;
         let removed = self
             .remove::<user::Model>(user::Column::Id.eq(id), "delete a user")
             .await?;
-        if removed { Ok(()) } else { Err(not_found(WHAT, id)) }
+        if !removed {
+            return Err(not_found(WHAT, id));
+        }
+        self.tell("users.delete", [title]).await
     }
 }

@@ -91,6 +91,7 @@ fn claims_say_what_they_must() {
     check(&with(good(), "nbf", json!(T0 + 5)), Ok("john"));
     check(&with(good(), "nbf", json!(T0 + 6)), Err(Fault::NotYet));
     check(&with(good(), "nbf", json!("later")), Err(Fault::BadClaims));
+    check(&with(good(), "iat", json!("then")), Err(Fault::BadClaims));
     // Users are those of the table, exactly.
     check(&outside_claims("nobody"), Err(Fault::UnknownUser));
     check(&outside_claims("John"), Err(Fault::UnknownUser));

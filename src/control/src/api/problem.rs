@@ -9,7 +9,7 @@ use crate::IssuerError;
 
 /// A refusal or failure of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     // `about:blank` (RFC 9457, 4.2.1): the status says it all, and `title` is its name.
     r#type: &'static str,
     title: &'static str,
@@ -63,6 +63,14 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path has no such method.")
     }
 
+    /// The database does not answer.
+    pub(crate) fn no_store() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The store cannot be reached. Try again.",
+        )
+    }
+
     /// Without the administrators' token.
     pub(super) fn unauthorized() -> Self {
         Self::new(
@@ -77,13 +85,11 @@ impl From<StoreError> for Problem {
         match error {
             // A service's label is made of names: another name is the way out.
             StoreError::Taken { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")).on("name"),
+            StoreError::InUse { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")),
             StoreError::NotFound { what, key } => Self::not_found(what, key),
-            StoreError::Database { .. } | StoreError::Open { .. } => {
+            StoreError::Database { .. } | StoreError::Open { .. } | StoreError::NoAnswer { .. } => {
                 tracing::error!(%error, "the store failed");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "The store cannot be reached. Try again.",
-                )
+                Self::no_store()
             }
             StoreError::Corrupt { .. } | StoreError::SnapshotEnded => {
                 tracing::error!(%error, "the store failed");

@@ -89,6 +89,7 @@ pub(super) async fn create(
         port: new.port.get(),
         visibility: new.visibility,
         targets: new.targets,
+        external_port: None,
     };
     let service = api.store.create_service(new).await?;
     let path = format!("pods/{}/services/{}", service.pod, service.name);

@@ -25,7 +25,7 @@ pub(super) struct Shown {
 }
 
 impl From<User> for Shown {
-    fn from(User { id, name }: User) -> Self {
+    fn from(User { id, name, .. }: User) -> Self {
         Self { id, name }
     }
 }

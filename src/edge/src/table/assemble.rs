@@ -12,8 +12,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
 use model::{
-    Change, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Pod, PodId, Route, RoutedPod, RoutedShare,
-    RoutedTeam, Service, Share, TeamId, User, UserId,
+    Change, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Node, NodeId, Pod, PodId, Route, RoutedNode,
+    RoutedPod, RoutedShare, RoutedTeam, Service, Share, TeamId, User, UserId,
 };
 
 use super::pods::Pods;
@@ -44,6 +44,13 @@ impl Slot {
         match self {
             Self::Routed { pod, .. } => Some(pod.owner.id),
             Self::Partial(draft) => draft.row.as_ref().map(|row| row.owner),
+        }
+    }
+
+    pub(super) fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Routed { pod, .. } => pod.node.as_ref().map(|node| node.id),
+            Self::Partial(draft) => draft.row.as_ref().and_then(|row| row.node),
         }
     }
 
@@ -97,7 +104,7 @@ impl From<Slot> for Draft {
                     owner: pod.owner.id,
                     name: pod.name.clone(),
                     team: pod.team.as_ref().map(|team| team.id),
-                    node: pod.node,
+                    node: pod.node.as_ref().map(|node| node.id),
                     address: pod.address,
                     state: pod.state,
                 }),
@@ -123,6 +130,7 @@ type Drafts = Index<PodId, Draft>;
 pub(super) struct Assembler {
     pods: Pods,
     teams: Index<TeamId, Team>,
+    nodes: Index<NodeId, Arc<RoutedNode>>,
     /// The pods of services that are not in the maps.
     waiting: Index<HostLabel, PodId>,
     keys: Vec<IssuerKey>,
@@ -167,8 +175,11 @@ impl Assembler {
                 self.touch_team(team.id, drafts);
             }
             Entity::Member(member) => self.put_member(&member, drafts),
-            // Only a route across nodes asks for a node's address.
-            Entity::Node(_) => {}
+            Entity::Node(Node { id, name, address }) => {
+                let name = Some(name);
+                self.nodes.insert(id, Arc::new(RoutedNode { id, name, address }));
+                self.touch_node(id, drafts);
+            }
             Entity::Pod(pod) => self.put_pod(pod, drafts),
             Entity::Service(service) => {
                 // A label may move: deleted with one pod, made anew with another.
@@ -254,7 +265,10 @@ impl Assembler {
                     self.set_active(team, active, drafts);
                 }
             }
-            Key::Node(_) => {}
+            Key::Node(id) => {
+                self.nodes.remove(&id);
+                self.touch_node(id, drafts);
+            }
             Key::Pod(id) => self.draft(id, drafts).row = None,
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
@@ -294,11 +308,29 @@ impl Assembler {
         }
     }
 
+    /// Takes out a node's pods; those among the drafts are out already.
+    fn touch_node(&mut self, node: NodeId, drafts: &mut Drafts) {
+        for pod in self.pods.on_node(node) {
+            self.draft(pod, drafts);
+        }
+    }
+
     fn team(&mut self, id: TeamId) -> &mut Team {
         self.teams.entry(id).or_insert_with(|| Team {
             known: false,
             routed: closed(id),
         })
+    }
+
+    fn node(&self, id: NodeId) -> Arc<RoutedNode> {
+        let unknown = || {
+            Arc::new(RoutedNode {
+                id,
+                name: None,
+                address: None,
+            })
+        };
+        self.nodes.get(&id).map_or_else(unknown, Arc::clone)
     }
 
     fn set_active(&mut self, id: TeamId, active: Vec<UserId>, drafts: &mut Drafts) {
@@ -364,7 +396,7 @@ impl Assembler {
             owner,
             team,
             shares: mem::take(&mut draft.shares).into(),
-            node: row.node,
+            node: row.node.map(|id| self.node(id)),
             address: row.address,
             state: row.state,
         })
@@ -397,6 +429,7 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         visibility: service.visibility,
         pod: Arc::clone(pod),
         targets: service.targets.into(),
+        external_port: service.external_port,
     };
     Entry {
         route,
@@ -415,6 +448,7 @@ fn row(route: &Route) -> Service {
         port: route.port,
         visibility: route.visibility,
         targets: route.targets.to_vec(),
+        external_port: route.external_port,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The writer's pods at rest, found by id, by owner and by team.
+//! The writer's pods at rest, found by id, by owner, by team and by node.
 //!
 //! A million routes hang on this: the pods stand in one slab, and the indices hold
 //! only their places in it, four bytes each.
@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use hashbrown::HashTable;
-use model::{PodId, TeamId, UserId};
+use model::{NodeId, PodId, TeamId, UserId};
 use slab::Slab;
 
 use super::assemble::Slot;
@@ -25,6 +25,7 @@ pub(super) struct Pods {
     ids: Index,
     owners: Index,
     teams: Index,
+    nodes: Index,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -40,6 +41,7 @@ impl Pods {
             ids,
             owners,
             teams,
+            nodes,
             hasher,
         } = self;
         let slot = &slots[place];
@@ -52,6 +54,10 @@ impl Pods {
         if let Some(team) = slot.team() {
             let rehash = |at: &u32| spread(hasher, slots[*at as usize].team(), *at);
             teams.insert_unique(spread(hasher, Some(team), at), at, rehash);
+        }
+        if let Some(node) = slot.node() {
+            let rehash = |at: &u32| spread(hasher, slots[*at as usize].node(), *at);
+            nodes.insert_unique(spread(hasher, Some(node), at), at, rehash);
         }
     }
 
@@ -70,6 +76,9 @@ impl Pods {
         if slot.team().is_some() {
             forget(&mut self.teams, spread(&self.hasher, slot.team(), at), at);
         }
+        if slot.node().is_some() {
+            forget(&mut self.nodes, spread(&self.hasher, slot.node(), at), at);
+        }
         Some(slot)
     }
 
@@ -81,6 +90,11 @@ impl Pods {
     /// The pods of a team.
     pub(super) fn teamed(&self, team: TeamId) -> Vec<PodId> {
         self.find(&self.teams, team, Slot::team)
+    }
+
+    /// The pods on a node.
+    pub(super) fn on_node(&self, node: NodeId) -> Vec<PodId> {
+        self.find(&self.nodes, node, Slot::node)
     }
 
     fn find<K: Hash + Eq + Copy>(&self, index: &Index, key: K, of: impl Fn(&Slot) -> Option<K>) -> Vec<PodId> {
@@ -113,13 +127,13 @@ mod tests {
     use super::*;
     use model::{Pod, PodState};
 
-    fn slot(id: PodId, owner: UserId, team: Option<TeamId>) -> Slot {
+    fn slot(id: PodId, owner: UserId, team: Option<TeamId>, node: Option<NodeId>) -> Slot {
         let row = Pod {
             id,
             owner,
             name: "pod".parse().expect("a name"),
             team,
-            node: None,
+            node,
             address: None,
             state: PodState::Ready,
         };
@@ -127,13 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_found_by_all_three_and_forgotten_by_all_three() {
+    fn pods_are_found_by_each_key_and_forgotten_by_each() {
         let (owners, teams) = ([UserId::new(), UserId::new()], [TeamId::new(), TeamId::new()]);
+        let machine = NodeId::new();
         let mut pods = Pods::default();
         let ids: Vec<PodId> = (0..3_000).map(|_| PodId::new()).collect();
         for (n, id) in ids.iter().enumerate() {
             let team = (n % 3 > 0).then(|| teams[n % 3 - 1]);
-            pods.insert(slot(*id, owners[n % 2], team));
+            pods.insert(slot(*id, owners[n % 2], team, (n % 5 == 0).then_some(machine)));
         }
         let count = |pods: &Pods| {
             (
@@ -142,6 +157,7 @@ mod tests {
             )
         };
         assert_eq!(count(&pods), ([1_500, 1_500], [1_000, 1_000]));
+        assert_eq!(pods.on_node(machine).len(), 600);
         let mut odd = pods.owned(owners[1]);
         odd.sort_unstable();
         odd.dedup();
@@ -152,8 +168,9 @@ mod tests {
             assert!(pods.take(*id).is_none());
         }
         assert_eq!(count(&pods), ([750, 750], [500, 500]));
+        assert_eq!(pods.on_node(machine).len(), 300);
         // Their places are taken again.
-        pods.insert(slot(ids[0], owners[0], None));
+        pods.insert(slot(ids[0], owners[0], None, None));
         assert_eq!(count(&pods), ([751, 750], [500, 500]));
     }
 }

@@ -26,6 +26,7 @@ impl World {
         let john = User {
             id: UserId::new(),
             name: name("john"),
+            sessions_from: model::UnixMillis(0),
         };
         let team = Team {
             id: TeamId::new(),
@@ -48,11 +49,13 @@ impl World {
             port: 3000,
             visibility: Visibility::Private,
             targets: vec![],
+            external_port: None,
         };
         Self {
             mary: User {
                 id: UserId::new(),
                 name: name("mary"),
+                sessions_from: model::UnixMillis(0),
             },
             john,
             team,

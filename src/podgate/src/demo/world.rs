@@ -142,7 +142,7 @@ async fn person(
     called: &str,
     now: UnixMillis,
 ) -> anyhow::Result<Person> {
-    let User { id, name } = store
+    let User { id, name, .. } = store
         .create_user(&name(called)?)
         .await
         .with_context(|| format!("create the user {called}"))?;
@@ -172,6 +172,7 @@ async fn create(
             port,
             visibility,
             targets: vec![target],
+            external_port: None,
         })
         .await
         .context("create a service")?;

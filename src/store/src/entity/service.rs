@@ -18,6 +18,7 @@ pub struct Model {
     pub port: i32,
     pub visibility: String,
     pub targets: String,
+    pub external_port: Option<i32>,
     pub revision: i64,
 }
 
@@ -32,11 +33,16 @@ impl TryFrom<Model> for Service {
             pod: PodId::from_uuid(row.pod_id),
             name: stored("service name", &row.name)?,
             host: stored("host label", &row.host)?,
-            port: u16::try_from(row.port).map_err(|error| corrupt("service port", row.port, error))?,
+            port: port(row.port)?,
             visibility: stored("visibility", &row.visibility)?,
             targets: stored_list("targets", &row.targets)?,
+            external_port: row.external_port.map(port).transpose()?,
         })
     }
+}
+
+fn port(number: i32) -> Result<u16, StoreError> {
+    u16::try_from(number).map_err(|error| corrupt("service port", number, error))
 }
 
 impl Model {
@@ -49,6 +55,7 @@ impl Model {
             port: i32::from(service.port),
             visibility: service.visibility.to_string(),
             targets: list(&service.targets),
+            external_port: service.external_port.map(i32::from),
             revision,
         }
     }

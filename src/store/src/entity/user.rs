@@ -1,6 +1,6 @@
 //! Rows of `users`.
 
-use model::{Key, User, UserId};
+use model::{Key, UnixMillis, User, UserId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -13,6 +13,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
+    pub sessions_from: i64,
     pub revision: i64,
 }
 
@@ -25,6 +26,7 @@ impl TryFrom<Model> for User {
         Ok(Self {
             id: UserId::from_uuid(row.id),
             name: stored("user name", &row.name)?,
+            sessions_from: UnixMillis(row.sessions_from),
         })
     }
 }
@@ -34,6 +36,7 @@ impl Model {
         Self {
             id: user.id.uuid(),
             name: user.name.to_string(),
+            sessions_from: user.sessions_from.0,
             revision,
         }
     }

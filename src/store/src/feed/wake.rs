@@ -5,15 +5,19 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use sea_orm::sqlx::{self, PgPool, postgres::PgListener};
+use sea_orm::sqlx::{self, Executor as _, PgPool, postgres::PgListener};
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 /// The channel that writers notify.
 pub(crate) const CHANNEL: &str = "podgate";
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// A listener that has heard nothing for this long is asked whether it still would.
+const SILENCE: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Wakes the followers of one store.
 #[derive(Debug)]
@@ -72,10 +76,22 @@ async fn keep_listening(pool: PgPool, followers: watch::Sender<()>) {
 async fn listen(pool: &PgPool, followers: &watch::Sender<()>) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
+    // Something may have been sent that nobody heard.
+    followers.send_replace(());
     loop {
-        // At first, and after `None` (the connection was lost and is back), something
-        // may have been sent that nobody heard.
-        followers.send_replace(());
-        listener.try_recv().await?;
+        match timeout(SILENCE, listener.try_recv()).await {
+            // Heard; or, at `None`, the connection was lost and is back.
+            Ok(heard) => {
+                heard?;
+                followers.send_replace(());
+            }
+            // A server that is gone without a word never says so: ask it.
+            Err(_) => match timeout(ANSWER, listener.execute("SELECT 1")).await {
+                Ok(answer) => {
+                    answer?;
+                }
+                Err(_) => return Err(sqlx::Error::PoolTimedOut),
+            },
+        }
     }
 }
