@@ -252,3 +252,45 @@ pods:
     said.good();
     assert_eq!(site.json("share list john/p").await, serde_json::json!([]));
 }
+
+#[tokio::test]
+async fn nodes_and_ports_are_applied_and_exported() {
+    let site = Site::start().await;
+    let text = "\
+users:
+  - john
+nodes:
+  - name: node-1
+    address: \"10.0.0.11\"
+  - name: node-2
+pods:
+  - name: p
+    owner: john
+    node: node-1
+    services:
+      - name: app
+        port: 80
+        visibility: private
+        external_port: 30001
+";
+    let file = site.file("nodes.yaml", text);
+    site.ok(&format!("apply -f {file}")).await;
+    assert_eq!(
+        site.ok("export").await,
+        text.replace("users:\n  - john\n", "users: [john]\n")
+    );
+    let other = "\
+nodes: [{name: node-1, address: 10.0.0.12}, {name: node-2, address: 10.0.0.13}]
+pods: [{name: p, owner: john, node: null, services: [{name: app, port: 80, external_port: null}]}]
+";
+    let told = site.ok(&format!("apply -f {}", site.file("other.yaml", other))).await;
+    assert_eq!(
+        steps(&told),
+        [
+            "~ node node-1 address 10.0.0.11 -> 10.0.0.12",
+            "~ node node-2 address - -> 10.0.0.13",
+            "~ pod john/p node node-1 -> -",
+            "~ service john/p/app external port 30001 -> -",
+        ]
+    );
+}

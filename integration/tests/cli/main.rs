@@ -13,6 +13,7 @@ use serde_json::Value;
 mod apply;
 mod bulk;
 mod connect;
+mod control;
 mod help;
 mod life;
 
