@@ -15,9 +15,11 @@ use crate::tls::Authority;
 use crate::token::{self, Signer};
 use crate::world::World;
 
+pub mod fleet;
 pub mod in_process;
 pub mod podgate;
 
+pub use fleet::Fleet;
 pub use in_process::InProcess;
 pub use podgate::Podgate;
 

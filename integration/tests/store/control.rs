@@ -184,13 +184,17 @@ async fn a_node_is_put_by_name(database: Database) {
     service.external_port = Some(30_000);
     let service = store.create_service(service).await.expect("create");
     assert_eq!(
-        store.service(pod.id, &service.name).await.expect("read"),
+        store
+            .service(pod.id, &service.name)
+            .await
+            .expect("read")
+            .map(|it| it.row),
         Some(service.clone())
     );
     assert_eq!(service.external_port, Some(30_000));
     let error = store.delete_node(made.id).await.expect_err("a pod is on it");
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-    assert_eq!(store.node(made.id).await.expect("read"), Some(moved));
+    assert_eq!(store.node(made.id).await.expect("read").map(|it| it.row), Some(moved));
 }
 
 async fn sessions_end_and_never_begin_earlier_again(database: Database) {
@@ -205,6 +209,11 @@ async fn sessions_end_and_never_begin_earlier_again(database: Database) {
         .await
         .expect("a clock ran ahead");
     assert_eq!(store.end_sessions(john.id).await.expect("end").sessions_from, ahead);
-    let stored = store.user(john.id).await.expect("read").expect("there");
+    let stored = store
+        .user(john.id)
+        .await
+        .expect("read")
+        .map(|it| it.row)
+        .expect("there");
     assert_eq!(stored.sessions_from, ahead);
 }

@@ -228,7 +228,12 @@ async fn a_key_is_never_removed_and_put_in_one_update(database: Database) {
         batch.create_service(again()).await.expect("create");
     }
     batch.commit().await.expect("commit");
-    let stored = store.service_at(&service.host).await.expect("read").expect("there");
+    let stored = store
+        .service_at(&service.host)
+        .await
+        .expect("read")
+        .map(|it| it.row)
+        .expect("there");
     assert_eq!(next(&mut feed).await.changes, [Change::Put(Entity::Service(stored))]);
 
     let batch = store.begin().await.expect("begin");

@@ -24,39 +24,57 @@ fn address(text: &str) -> IpAddr {
 async fn users_teams_and_nodes(database: Database) {
     let store = database.open().await;
     let user = store.create_user(&name("john")).await.expect("create");
-    assert_eq!(store.user(user.id).await.expect("read"), Some(user.clone()));
-    assert_eq!(store.user_named(&user.name).await.expect("read"), Some(user.clone()));
-    assert_eq!(store.user_named(&name("mary")).await.expect("read"), None);
+    assert_eq!(
+        store.user(user.id).await.expect("read").map(|it| it.row),
+        Some(user.clone())
+    );
+    assert_eq!(
+        store.user_named(&user.name).await.expect("read").map(|it| it.row),
+        Some(user.clone())
+    );
+    assert_eq!(
+        store.user_named(&name("mary")).await.expect("read").map(|it| it.row),
+        None
+    );
     let renamed = store
         .update_user(user.id, |u| u.name = name("jack"))
         .await
         .expect("rename");
     assert_eq!((renamed.id, renamed.name.as_str()), (user.id, "jack"));
-    assert_eq!(store.user(user.id).await.expect("read"), Some(renamed));
+    assert_eq!(store.user(user.id).await.expect("read").map(|it| it.row), Some(renamed));
     store.delete_user(user.id).await.expect("delete");
-    assert_eq!(store.user(user.id).await.expect("read"), None);
+    assert_eq!(store.user(user.id).await.expect("read").map(|it| it.row), None);
 
     let team = store.create_team(&name("core")).await.expect("create");
-    assert_eq!(store.team_named(&team.name).await.expect("read"), Some(team.clone()));
+    assert_eq!(
+        store.team_named(&team.name).await.expect("read").map(|it| it.row),
+        Some(team.clone())
+    );
     let renamed = store
         .update_team(team.id, |t| t.name = name("kern"))
         .await
         .expect("rename");
-    assert_eq!(store.team(team.id).await.expect("read"), Some(renamed));
+    assert_eq!(store.team(team.id).await.expect("read").map(|it| it.row), Some(renamed));
     store.delete_team(team.id).await.expect("delete");
-    assert_eq!(store.team(team.id).await.expect("read"), None);
+    assert_eq!(store.team(team.id).await.expect("read").map(|it| it.row), None);
 
     let node = store
         .create_node(&name("n1"), Some(address("192.0.2.7")))
         .await
         .expect("create");
-    assert_eq!(store.node_named(&node.name).await.expect("read"), Some(node.clone()));
+    assert_eq!(
+        store.node_named(&node.name).await.expect("read").map(|it| it.row),
+        Some(node.clone())
+    );
     let moved = store
         .update_node(node.id, |n| n.address = Some(address("2001:db8::7")))
         .await;
-    assert_eq!(store.node(node.id).await.expect("read"), Some(moved.expect("move")));
+    assert_eq!(
+        store.node(node.id).await.expect("read").map(|it| it.row),
+        Some(moved.expect("move"))
+    );
     store.delete_node(node.id).await.expect("delete");
-    assert_eq!(store.node(node.id).await.expect("read"), None);
+    assert_eq!(store.node(node.id).await.expect("read").map(|it| it.row), None);
 }
 
 async fn members_and_shares_are_put_again_and_removed(database: Database) {
@@ -70,10 +88,13 @@ async fn members_and_shares_are_put_again_and_removed(database: Database) {
             status,
         };
         store.put_member(&member).await.expect("put");
-        assert_eq!(store.member(team, user.id).await.expect("read"), Some(member));
+        assert_eq!(
+            store.member(team, user.id).await.expect("read").map(|it| it.row),
+            Some(member)
+        );
     }
     store.remove_member(team, user.id).await.expect("remove");
-    assert_eq!(store.member(team, user.id).await.expect("read"), None);
+    assert_eq!(store.member(team, user.id).await.expect("read").map(|it| it.row), None);
 
     for (services, expires_at) in [(vec![], 5), (vec![name("app"), name("api")], i64::MAX)] {
         let share = Share {
@@ -83,11 +104,14 @@ async fn members_and_shares_are_put_again_and_removed(database: Database) {
             expires_at: UnixMillis(expires_at),
         };
         store.put_share(&share).await.expect("put");
-        assert_eq!(store.share(pod.id, user.id).await.expect("read"), Some(share.clone()));
+        assert_eq!(
+            store.share(pod.id, user.id).await.expect("read").map(|it| it.row),
+            Some(share.clone())
+        );
         assert_eq!(store.shares(pod.id, None, 9).await.expect("list").items, [share]);
     }
     store.remove_share(pod.id, user.id).await.expect("remove");
-    assert_eq!(store.share(pod.id, user.id).await.expect("read"), None);
+    assert_eq!(store.share(pod.id, user.id).await.expect("read").map(|it| it.row), None);
 }
 
 async fn pods_and_services(database: Database) {
@@ -103,9 +127,16 @@ async fn pods_and_services(database: Database) {
         ..pod_of(&user, "myproject")
     };
     let pod = store.create_pod(new).await.expect("create");
-    assert_eq!(store.pod(pod.id).await.expect("read"), Some(pod.clone()));
     assert_eq!(
-        store.pod_named(user.id, &pod.name).await.expect("read"),
+        store.pod(pod.id).await.expect("read").map(|it| it.row),
+        Some(pod.clone())
+    );
+    assert_eq!(
+        store
+            .pod_named(user.id, &pod.name)
+            .await
+            .expect("read")
+            .map(|it| it.row),
         Some(pod.clone())
     );
     let changed = store.update_pod(pod.id, |pod| {
@@ -120,12 +151,15 @@ async fn pods_and_services(database: Database) {
         (changed.id, changed.owner, changed.state),
         (pod.id, user.id, PodState::Ready)
     );
-    assert_eq!(store.pod(pod.id).await.expect("read"), Some(changed));
+    assert_eq!(store.pod(pod.id).await.expect("read").map(|it| it.row), Some(changed));
 
     let new = service_of(&pod, "app", "app-myproject-john");
     let service = store.create_service(new).await.expect("create");
     let app = name("app");
-    assert_eq!(store.service(pod.id, &app).await.expect("read"), Some(service.clone()));
+    assert_eq!(
+        store.service(pod.id, &app).await.expect("read").map(|it| it.row),
+        Some(service.clone())
+    );
     let targets = vec![
         "10.100.0.2:80".parse().expect("v4"),
         "[2001:db8::1]:80".parse().expect("v6"),
@@ -140,9 +174,15 @@ async fn pods_and_services(database: Database) {
         (changed.id, changed.port, &changed.targets),
         (service.id, 65_535, &targets)
     );
-    assert_eq!(store.service_at(&service.host).await.expect("read"), Some(changed));
+    assert_eq!(
+        store.service_at(&service.host).await.expect("read").map(|it| it.row),
+        Some(changed)
+    );
     store.delete_service(pod.id, &app).await.expect("delete");
-    assert_eq!(store.service_at(&service.host).await.expect("read"), None);
+    assert_eq!(
+        store.service_at(&service.host).await.expect("read").map(|it| it.row),
+        None
+    );
 }
 
 async fn lists_come_in_pages(database: Database) {
@@ -178,7 +218,13 @@ async fn lists_come_in_pages(database: Database) {
     let seen: Vec<&str> = seen.iter().map(|user| user.name.as_str()).collect();
     assert_eq!(seen, ["u0", "u1", "u2", "u3", "u4", "u5", "u6"]);
 
-    let owner = store.user_named(&name("u3")).await.expect("read").expect("there").id;
+    let owner = store
+        .user_named(&name("u3"))
+        .await
+        .expect("read")
+        .map(|it| it.row)
+        .expect("there")
+        .id;
     let pods = store.pods(Some(owner), None, 9).await.expect("list");
     assert_eq!((pods.items.len(), pods.next), (1, None));
     assert_eq!(store.pods(None, None, 9).await.expect("list").items.len(), 7);

@@ -78,7 +78,12 @@ async fn colliding_labels_get_exactly_one_owner(database: Database) {
     }
     assert_eq!(owners.len(), LABELS);
     for (host, pod) in owners {
-        let stored = store.service_at(&host).await.expect("read").expect("there");
+        let stored = store
+            .service_at(&host)
+            .await
+            .expect("read")
+            .map(|it| it.row)
+            .expect("there");
         assert_eq!(stored.pod, pod);
     }
 }
@@ -144,7 +149,10 @@ async fn a_dropped_batch_leaves_nothing(database: Database) {
     batch.create_user(&name("ghost")).await.expect("create");
     batch.delete_user(user.id).await.expect("delete");
     drop(batch);
-    assert_eq!(store.service_at(&service.host).await.expect("read"), Some(service));
+    assert_eq!(
+        store.service_at(&service.host).await.expect("read").map(|it| it.row),
+        Some(service)
+    );
     assert_eq!(snapshot(&mut store.follow()).await, (everything, revision));
     // The next writer gets the number that was given back.
     let batch = store.begin().await.expect("begin");

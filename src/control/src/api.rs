@@ -1,26 +1,37 @@
 //! The HTTP API under `/api/v1`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use http::header;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use model::UnixMillis;
 use store::Store;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::{Issuer, Settings};
 
+mod api_tokens;
+mod audit;
 mod body;
+mod caller;
+mod explain;
 mod lookup;
 mod members;
+mod nodes;
+mod openapi;
 mod page;
+mod path;
 mod pods;
 mod problem;
 mod routes;
+mod schema;
 mod services;
+mod sessions;
 mod shares;
+mod tag;
 mod teams;
 mod tokens;
 mod users;
@@ -40,6 +51,12 @@ struct Shared {
     settings: Settings,
 }
 
+impl Shared {
+    fn now(&self) -> UnixMillis {
+        SystemTime::now().into()
+    }
+}
+
 impl std::ops::Deref for Api {
     type Target = Shared;
 
@@ -48,56 +65,53 @@ impl std::ops::Deref for Api {
     }
 }
 
-/// The API. Whoever does not bring the administrators' token learns nothing from it,
-/// not even which paths there are.
+/// The API, and its OpenAPI document at `/api/v1/openapi.json`, which anybody may read.
+/// Besides that, whoever does not bring a good token learns nothing from it, not even
+/// which paths there are.
 pub fn router(store: Store, issuer: Arc<Issuer>, settings: Settings) -> Router {
     let api = Api(Arc::new(Shared {
         store,
         issuer,
         settings,
     }));
-    let resources = Router::new()
-        .route("/users", get(users::list).post(users::create))
-        .route("/users/{user}", get(users::read).delete(users::delete))
-        .route("/teams", get(teams::list).post(teams::create))
-        .route("/teams/{team}", get(teams::read).delete(teams::delete))
-        .route("/teams/{team}/members", get(members::list))
-        .route(
-            "/teams/{team}/members/{user}",
-            put(members::put).get(members::read).delete(members::delete),
-        )
-        .route("/pods", get(pods::list).post(pods::create))
-        .route("/pods/{pod}", get(pods::read).patch(pods::change).delete(pods::delete))
-        .route("/pods/{pod}/services", get(services::list).post(services::create))
-        .route(
-            "/pods/{pod}/services/{service}",
-            get(services::read).patch(services::change).delete(services::delete),
-        )
-        .route("/pods/{pod}/shares", get(shares::list))
-        .route(
-            "/pods/{pod}/shares/{user}",
-            put(shares::put).get(shares::read).delete(shares::delete),
-        )
-        .route("/tokens", post(tokens::create))
-        .route("/routes", get(routes::list))
+    let (resources, document) = OpenApiRouter::with_openapi(openapi::empty())
+        .nest("/api/v1", resources())
+        .split_for_parts();
+    resources
         .fallback(|| async { Problem::not_found("path", "this one") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() });
-    Router::new()
-        .nest("/api/v1", resources)
-        .fallback(|| async { Problem::not_found("path", "this one") })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(api.clone(), administrators_only))
+        .layer(middleware::from_fn_with_state(api.clone(), caller::known_callers_only))
         .with_state(api)
+        .merge(openapi::serve(document))
 }
 
-async fn administrators_only(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
-        // RFC 9110, 11.1: the scheme's case does not matter.
-        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-    });
-    match bearer {
-        Some(token) if api.settings.admin_token.is(token) => next.run(request).await,
-        _ => Problem::unauthorized().into_response(),
-    }
+fn resources() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::read, users::put, users::delete))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::read, teams::put, teams::delete))
+        .routes(routes!(members::list))
+        .routes(routes!(members::read, members::put, members::delete))
+        .routes(routes!(nodes::list, nodes::create))
+        .routes(routes!(nodes::read, nodes::put, nodes::change, nodes::delete))
+        .routes(routes!(pods::list, pods::create))
+        .routes(routes!(pods::read, pods::change, pods::delete))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(
+            services::read,
+            services::put,
+            services::change,
+            services::delete
+        ))
+        .routes(routes!(shares::list))
+        .routes(routes!(shares::read, shares::put, shares::delete))
+        .routes(routes!(tokens::create))
+        .routes(routes!(sessions::delete))
+        .routes(routes!(self::routes::list))
+        .routes(routes!(explain::read))
+        .routes(routes!(api_tokens::list, api_tokens::create))
+        .routes(routes!(api_tokens::read, api_tokens::delete))
+        .routes(routes!(audit::list))
 }

@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use model::HostTemplate;
 use model::config::Section;
+use model::{HostTemplate, Rate, Vantage};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::listen::{Address, Tls};
 use crate::secret_file::{self, SecretFileError};
 
 const SHORTEST_TOKEN: usize = 16;
@@ -19,7 +20,9 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the API listens.
-    pub listen: SocketAddr,
+    pub listen: Address,
+    /// The certificate it shows; required where others than this machine can connect.
+    pub tls: Option<Tls>,
     /// What opens it; when not configured, podgate makes one
     /// ([`AdminToken::load_or_create`]).
     pub admin_token: Option<AdminToken>,
@@ -28,14 +31,41 @@ pub struct Config {
 impl Config {
     /// Reads the section; what is wrong is noted in it.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let listen = section.parse("listen").unwrap_or(DEFAULT_LISTEN);
+        let listen = section.parse("listen").unwrap_or(Address::Tcp(DEFAULT_LISTEN));
+        let tls = section.section("tls").and_then(|mut tls| {
+            let found = certificate(&mut tls);
+            section.absorb(tls);
+            found
+        });
+        if !listen.is_local() && tls.is_none() && section.is_clean() {
+            let message = format!("{listen} is open to other machines: give it `control.tls`, a `cert` and a `key`");
+            section.problem("listen", message);
+        }
         let token = section.secret("admin_token");
         if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
             section.problem("admin_token", format!("must have at least {SHORTEST_TOKEN} characters"));
         }
         Self {
             listen,
+            tls,
             admin_token: token.as_deref().map(AdminToken::new),
+        }
+    }
+}
+
+/// `[control.tls]`: PEM files, as in `[[tls.certificates]]`.
+fn certificate(section: &mut Section<'_>) -> Option<Tls> {
+    let (cert, key) = (section.file("cert"), section.file("key"));
+    for (at, given) in [("cert", cert.is_some()), ("key", key.is_some())] {
+        if !given && section.is_clean() {
+            section.problem(at, "required: the path of a PEM file");
+        }
+    }
+    match Tls::from_pem(&cert?, &key?) {
+        Ok(tls) => Some(tls),
+        Err((at, message)) => {
+            section.problem(at, message);
+            None
         }
     }
 }
@@ -91,6 +121,21 @@ pub struct Settings {
     pub https: bool,
     /// The port they are reached at.
     pub port: u16,
+    /// The limits that edges put requests under; to explain, not to enforce.
+    pub limits: Limits,
+    /// From where `explain` looks at pods on other machines.
+    pub from: Vantage,
+}
+
+/// What edges count, and how much of it they let through.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Per client address on public services (`limits.public`).
+    pub public: Rate,
+    /// Per known caller (`limits.user`).
+    pub user: Rate,
+    /// Per address, what nobody vouches for (`limits.default`).
+    pub default: Rate,
 }
 
 impl Settings {
@@ -157,6 +202,30 @@ mod tests {
     }
 
     #[test]
+    fn it_is_local_or_has_a_certificate() {
+        for local in ["127.0.0.9:80", "[::1]:9091", "unix:/run/podgate.sock"] {
+            let (config, problems) = read(&format!("listen = \"{local}\""));
+            assert_eq!((config.listen.to_string().as_str(), problems.len()), (local, 0));
+        }
+        let check = |text: &str, expected: &str| {
+            let (_, problems) = read(text);
+            assert!(matches!(&problems[..], [one] if one.contains(expected)), "{problems:?}");
+        };
+        check(
+            "listen = \"unix:api.sock\"",
+            "control.listen: `unix:api.sock`: the path",
+        );
+        check("listen = \"localhost\"", "control.listen: `localhost` is neither");
+        for open in ["0.0.0.0:9091", "192.0.2.1:9091", "[::]:9091", "[::ffff:192.0.2.1]:9091"] {
+            check(
+                &format!("listen = \"{open}\""),
+                "is open to other machines: give it `control.tls`",
+            );
+        }
+        check("[tls]\nkey = \"/k.pem\"", "control.tls.key: /k.pem: no such file");
+    }
+
+    #[test]
     fn a_token_of_our_own_is_made_once() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (made, path) = AdminToken::load_or_create(dir.path()).expect("made");
@@ -175,6 +244,12 @@ mod tests {
             host_template: HostTemplate::default(),
             https: true,
             port: 443,
+            limits: Limits {
+                public: "100/1m".parse().expect("a rate"),
+                user: "1000/1m".parse().expect("a rate"),
+                default: "50/1m".parse().expect("a rate"),
+            },
+            from: Vantage::default(),
         };
         assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");
         settings.port = 8443;

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(claims["sub"], user.to_string());
         assert_eq!(
             (&claims["iat"], &claims["exp"]),
-            (&1_700_000_000.0.into(), &1_700_000_060.into())
+            (&1_700_000_000.999.into(), &1_700_000_060.into())
         );
 
         let elsewhere = directory();

@@ -1,18 +1,20 @@
 //! Tokens and the HTTP API: how people and programs change what the store keeps.
 //!
 //! [`Issuer`] signs podgate's own tokens with a key that it makes at its first start.
-//! [`router`] is the API under `/api/v1`: JSON, a bearer token for administrators,
-//! one file per resource in `api`. It speaks to the store and to nothing else; edges
+//! [`router`] is the API under `/api/v1`: JSON, bearer tokens with a scope, an OpenAPI
+//! document made of the handlers, one file per resource in `api`. It speaks to the store and to nothing else; edges
 //! and sidecars hear of changes from the store's feed.
 
 mod api;
 mod config;
 mod issuer;
+mod listen;
 mod secret_file;
 mod waiting;
 
 pub use api::router;
-pub use config::{AdminToken, Config, Settings};
+pub use config::{AdminToken, Config, Limits, Settings};
 pub use issuer::{Issuer, IssuerError};
+pub use listen::{Address, Listener, Tls};
 pub use secret_file::SecretFileError;
 pub use waiting::when_ready;

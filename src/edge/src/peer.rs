@@ -45,6 +45,11 @@ impl TargetPolicy {
         Self { ports, from, ..self }
     }
 
+    /// From where this machine looks at pods.
+    pub fn vantage(&self) -> &Vantage {
+        &self.from
+    }
+
     /// Whether a route of a pod at `pod` may be sent to `target`: its own address
     /// within the pods' range, or a range the operator opened.
     pub fn allows(&self, pod: Option<IpAddr>, target: IpAddr) -> bool {

@@ -236,7 +236,7 @@ impl Config {
             config
                 .control
                 .as_ref()
-                .map(|control| (control.listen, control.admin_token.clone()))
+                .map(|control| (control.listen.clone(), control.tls.clone(), control.admin_token.clone()))
         };
         [
             ("edge.http", old_fixed.http != new_fixed.http),

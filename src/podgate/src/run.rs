@@ -110,9 +110,15 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         host_template: options.host_template.clone(),
         https: https.is_some(),
         port: https.or(config.fixed.http.first()).map_or(443, |addr| addr.port()),
+        limits: control::Limits {
+            public: config.edge.limits.public,
+            user: config.edge.limits.user,
+            default: config.edge.limits.default,
+        },
+        from: config.edge.options.targets.vantage().clone(),
     };
     let listener = runtime
-        .block_on(tokio::net::TcpListener::bind(control.listen))
+        .block_on(control::Listener::bind(&control.listen, control.tls))
         .with_context(|| format!("listen on control.listen {}", control.listen))?;
     let ready = async move {
         let store = store.await;
@@ -121,7 +127,7 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         control::router(store, Arc::new(issuer), settings)
     };
     runtime.spawn(async move {
-        if let Err(error) = axum::serve(listener, control::when_ready(ready)).await {
+        if let Err(error) = listener.serve(control::when_ready(ready)).await {
             tracing::error!(%error, "serve the API");
         }
     });

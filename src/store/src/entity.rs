@@ -9,7 +9,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use model::Key;
+use model::{Key, Revision};
 use sea_orm::{EntityTrait, ModelTrait};
 
 use crate::StoreError;
@@ -32,6 +32,9 @@ pub trait Row: ModelTrait<Entity: EntityTrait<Model = Self>> {
     /// The column with the revision of its last write.
     const REVISION: <Self::Entity as EntityTrait>::Column;
 
+    /// The revision of its last write.
+    fn revision(&self) -> Revision;
+
     /// What names it when it is gone.
     fn key(&self) -> Result<Key, StoreError>;
 
@@ -48,7 +51,7 @@ fn corrupt(what: &'static str, value: impl Display, reason: impl Display) -> Sto
 }
 
 /// Reads back what was checked before it was stored.
-fn stored<T: FromStr<Err: Display>>(what: &'static str, text: &str) -> Result<T, StoreError> {
+pub(crate) fn stored<T: FromStr<Err: Display>>(what: &'static str, text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error| corrupt(what, text, error))
 }
 

@@ -31,6 +31,9 @@ pub enum StoreError {
         /// By what.
         by: String,
     },
+    /// A row is not as a [`Condition`](crate::Condition) wants it.
+    #[error("it has changed meanwhile")]
+    Changed,
     /// A row holds what podgate never writes.
     #[error("the store holds a bad {what}: `{value}`: {reason}")]
     Corrupt {

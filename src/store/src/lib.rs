@@ -22,11 +22,13 @@ mod error;
 mod feed;
 mod issuer_keys;
 mod journal;
+mod names;
 mod nodes;
 mod page;
 mod pods;
 mod services;
 mod shares;
+mod stamped;
 mod teams;
 mod users;
 
@@ -41,3 +43,4 @@ pub use journal::{Journal, JournalError, Replayed, replay};
 pub use page::Page;
 pub use pods::NewPod;
 pub use services::NewService;
+pub use stamped::{Condition, Stamped};

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use crate::batch::{not_found, single_writes};
 use crate::entity::{node, pod};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 const WHAT: &str = "node";
 const NAME: &str = "node name";
@@ -18,17 +18,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node(&self, id: NodeId) -> Result<Option<Node>, StoreError> {
-        self.one(node::Entity::find_by_id(id.uuid()), "read a node").await
+    pub async fn node(&self, id: NodeId) -> Result<Option<Stamped<Node>>, StoreError> {
+        self.one_stamped::<node::Model, _>(node::Entity::find_by_id(id.uuid()), "read a node")
+            .await
     }
 
     /// A node by name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_named(&self, name: &Name) -> Result<Option<Node>, StoreError> {
+    pub async fn node_named(&self, name: &Name) -> Result<Option<Stamped<Node>>, StoreError> {
         let query = node::Entity::find().filter(node::Column::Name.eq(name.as_str()));
-        self.one(query, "read a node").await
+        self.one_stamped::<node::Model, _>(query, "read a node").await
     }
 
     /// All nodes, oldest first.

@@ -3,8 +3,9 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
+use crate::entity::Row;
 use crate::error::Doing;
-use crate::{Store, StoreError};
+use crate::{Stamped, Store, StoreError};
 
 /// A part of a list, in the order of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,25 @@ impl Store {
     {
         let row = query.one(&self.db).await.doing(doing)?;
         row.map(TryInto::try_into).transpose()
+    }
+
+    /// The row that a query finds, with the revision of its last write.
+    pub(crate) async fn one_stamped<R, T>(
+        &self,
+        query: Select<R::Entity>,
+        doing: &'static str,
+    ) -> Result<Option<Stamped<T>>, StoreError>
+    where
+        R: Row + TryInto<T, Error = StoreError>,
+    {
+        let row = query.one(&self.db).await.doing(doing)?;
+        row.map(|row| {
+            Ok(Stamped {
+                revision: row.revision(),
+                row: row.try_into()?,
+            })
+        })
+        .transpose()
     }
 
     /// At most `limit` rows of a query, by a unique `column`, after the one whose

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::batch::{CHUNK, not_found, single_writes};
 use crate::entity::{node, pod, service, share, team, user};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 const WHAT: &str = "pod";
 const NAME: &str = "pod name";
@@ -38,19 +38,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pod(&self, id: PodId) -> Result<Option<Pod>, StoreError> {
-        self.one(pod::Entity::find_by_id(id.uuid()), "read a pod").await
+    pub async fn pod(&self, id: PodId) -> Result<Option<Stamped<Pod>>, StoreError> {
+        self.one_stamped::<pod::Model, _>(pod::Entity::find_by_id(id.uuid()), "read a pod")
+            .await
     }
 
     /// A pod by its owner and name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pod_named(&self, owner: UserId, name: &Name) -> Result<Option<Pod>, StoreError> {
+    pub async fn pod_named(&self, owner: UserId, name: &Name) -> Result<Option<Stamped<Pod>>, StoreError> {
         let query = pod::Entity::find()
             .filter(pod::Column::OwnerId.eq(owner.uuid()))
             .filter(pod::Column::Name.eq(name.as_str()));
-        self.one(query, "read a pod").await
+        self.one_stamped::<pod::Model, _>(query, "read a pod").await
     }
 
     /// All pods, or those of one owner, oldest first.

@@ -5,12 +5,12 @@ use std::slice;
 
 use model::{HostLabel, Key, Name, PodId, Service, ServiceId, Visibility};
 use sea_orm::sea_query::ExprTrait;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 
 use crate::batch::{CHUNK, not_found, single_writes};
 use crate::entity::{pod, service};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 const WHAT: &str = "service";
 const NAME: &str = "service name";
@@ -41,20 +41,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn service(&self, pod: PodId, name: &Name) -> Result<Option<Service>, StoreError> {
+    pub async fn service(&self, pod: PodId, name: &Name) -> Result<Option<Stamped<Service>>, StoreError> {
         let query = service::Entity::find()
             .filter(service::Column::PodId.eq(pod.uuid()))
             .filter(service::Column::Name.eq(name.as_str()));
-        self.one(query, "read a service").await
+        self.one_stamped::<service::Model, _>(query, "read a service").await
     }
 
     /// A service by the label that routes to it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn service_at(&self, host: &HostLabel) -> Result<Option<Service>, StoreError> {
+    pub async fn service_at(&self, host: &HostLabel) -> Result<Option<Stamped<Service>>, StoreError> {
         let query = service::Entity::find().filter(service::Column::Host.eq(host.as_str()));
-        self.one(query, "read a service").await
+        self.one_stamped::<service::Model, _>(query, "read a service").await
     }
 
     /// A pod's services, by name.
@@ -148,6 +148,31 @@ impl Batch {
             self.tell("services.create", titles).await?;
         }
         Ok(())
+    }
+
+    /// Makes a service, or sets the one of this name in its pod, which keeps its host;
+    /// whether it is new.
+    ///
+    /// # Errors
+    /// As [`Batch::create_service`].
+    pub async fn put_service(&self, new: NewService) -> Result<(Service, bool), StoreError> {
+        let there = service::Entity::find()
+            .filter(service::Column::PodId.eq(new.pod.uuid()))
+            .filter(service::Column::Name.eq(new.name.as_str()))
+            .count(&self.transaction)
+            .await
+            .doing("read a service")?;
+        if there == 0 {
+            return Ok((self.create_service(new).await?, true));
+        }
+        let (pod, name) = (new.pod, new.name.clone());
+        let set = self.update_service(pod, &name, |service| {
+            service.port = new.port;
+            service.visibility = new.visibility;
+            service.targets = new.targets;
+            service.external_port = new.external_port;
+        });
+        Ok((set.await?, false))
     }
 
     /// Changes a service: all but its id and pod.

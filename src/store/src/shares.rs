@@ -2,21 +2,21 @@
 
 use model::{PodId, Share, UserId};
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter};
 
 use crate::batch::{not_found, single_writes};
 use crate::entity::{pod, share, user};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 impl Store {
     /// A user's share of a pod.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn share(&self, pod: PodId, user: UserId) -> Result<Option<Share>, StoreError> {
+    pub async fn share(&self, pod: PodId, user: UserId) -> Result<Option<Stamped<Share>>, StoreError> {
         let query = share::Entity::find_by_id((pod.uuid(), user.uuid()));
-        self.one(query, "read a share").await
+        self.one_stamped::<share::Model, _>(query, "read a share").await
     }
 
     /// A pod's shares, by user.
@@ -38,21 +38,25 @@ impl Store {
 
 single_writes! {
     /// Shares a pod with a user, or changes how.
-    put_share(share: &Share) -> ();
+    put_share(share: &Share) -> bool;
     /// Ends a share.
     remove_share(pod: PodId, user: UserId) -> ();
 }
 
 impl Batch {
-    /// Shares a pod with a user, or changes how.
+    /// Shares a pod with a user, or changes how; whether it is new.
     ///
     /// # Errors
     /// When there is no such pod or user, or the database fails.
-    pub async fn put_share(&self, share: &Share) -> Result<(), StoreError> {
+    pub async fn put_share(&self, share: &Share) -> Result<bool, StoreError> {
         self.require::<pod::Entity>(pod::Column::Id, "pod", [share.pod.uuid()])
             .await?;
         self.require::<user::Entity>(user::Column::Id, "user", [share.user.uuid()])
             .await?;
+        let there = share::Entity::find_by_id((share.pod.uuid(), share.user.uuid()))
+            .count(&self.transaction)
+            .await
+            .doing("read a share")?;
         let same = OnConflict::columns([share::Column::PodId, share::Column::UserId])
             .update_columns([
                 share::Column::Services,
@@ -66,7 +70,8 @@ impl Batch {
             .await
             .doing("put a share")?;
         let title = self.share_title(share.pod, share.user).await?;
-        self.tell("shares.put", [title]).await
+        self.tell("shares.put", [title]).await?;
+        Ok(there == 0)
     }
 
     /// Ends a share.

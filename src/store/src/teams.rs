@@ -4,12 +4,12 @@ use std::slice;
 
 use model::{Member, Name, Team, TeamId, UserId};
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter};
 
 use crate::batch::{CHUNK, not_found, single_writes};
 use crate::entity::{member, team, user};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 const WHAT: &str = "team";
 const NAME: &str = "team name";
@@ -19,17 +19,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
-        self.one(team::Entity::find_by_id(id.uuid()), "read a team").await
+    pub async fn team(&self, id: TeamId) -> Result<Option<Stamped<Team>>, StoreError> {
+        self.one_stamped::<team::Model, _>(team::Entity::find_by_id(id.uuid()), "read a team")
+            .await
     }
 
     /// A team by name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn team_named(&self, name: &Name) -> Result<Option<Team>, StoreError> {
+    pub async fn team_named(&self, name: &Name) -> Result<Option<Stamped<Team>>, StoreError> {
         let query = team::Entity::find().filter(team::Column::Name.eq(name.as_str()));
-        self.one(query, "read a team").await
+        self.one_stamped::<team::Model, _>(query, "read a team").await
     }
 
     /// All teams, oldest first.
@@ -46,9 +47,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn member(&self, team: TeamId, user: UserId) -> Result<Option<Member>, StoreError> {
+    pub async fn member(&self, team: TeamId, user: UserId) -> Result<Option<Stamped<Member>>, StoreError> {
         let query = member::Entity::find_by_id((team.uuid(), user.uuid()));
-        self.one(query, "read a member").await
+        self.one_stamped::<member::Model, _>(query, "read a member").await
     }
 
     /// A team's members, by user.
@@ -76,7 +77,7 @@ single_writes! {
     /// Removes a team.
     delete_team(id: TeamId) -> ();
     /// Puts a user into a team, or changes its status there.
-    put_member(member: &Member) -> ();
+    put_member(member: &Member) -> bool;
     /// Takes a user out of a team.
     remove_member(team: TeamId, user: UserId) -> ();
 }
@@ -154,15 +155,19 @@ impl Batch {
         self.tell("teams.delete", [title]).await
     }
 
-    /// Puts a user into a team, or changes its status there.
+    /// Puts a user into a team, or changes its status there; whether it is new.
     ///
     /// # Errors
     /// When there is no such team or user, or the database fails.
-    pub async fn put_member(&self, member: &Member) -> Result<(), StoreError> {
+    pub async fn put_member(&self, member: &Member) -> Result<bool, StoreError> {
         self.require::<team::Entity>(team::Column::Id, WHAT, [member.team.uuid()])
             .await?;
         self.require::<user::Entity>(user::Column::Id, "user", [member.user.uuid()])
             .await?;
+        let there = member::Entity::find_by_id((member.team.uuid(), member.user.uuid()))
+            .count(&self.transaction)
+            .await
+            .doing("read a member")?;
         let same = OnConflict::columns([member::Column::TeamId, member::Column::UserId])
             .update_columns([member::Column::Status, member::Column::Revision])
             .to_owned();
@@ -172,7 +177,8 @@ impl Batch {
             .await
             .doing("put a member")?;
         let title = self.member_title(member.team, member.user).await?;
-        self.tell("members.put", [title]).await
+        self.tell("members.put", [title]).await?;
+        Ok(there == 0)
     }
 
     /// Takes a user out of a team.

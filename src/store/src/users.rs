@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::batch::{CHUNK, not_found, single_writes};
 use crate::entity::{api_token, member, pod, share, user};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Page, Stamped, Store, StoreError};
 
 const WHAT: &str = "user";
 const NAME: &str = "user name";
@@ -19,17 +19,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        self.one(user::Entity::find_by_id(id.uuid()), "read a user").await
+    pub async fn user(&self, id: UserId) -> Result<Option<Stamped<User>>, StoreError> {
+        self.one_stamped::<user::Model, _>(user::Entity::find_by_id(id.uuid()), "read a user")
+            .await
     }
 
     /// A user by name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn user_named(&self, name: &Name) -> Result<Option<User>, StoreError> {
+    pub async fn user_named(&self, name: &Name) -> Result<Option<Stamped<User>>, StoreError> {
         let query = user::Entity::find().filter(user::Column::Name.eq(name.as_str()));
-        self.one(query, "read a user").await
+        self.one_stamped::<user::Model, _>(query, "read a user").await
     }
 
     /// All users, oldest first.

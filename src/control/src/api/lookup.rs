@@ -1,82 +1,88 @@
 //! Finding what a path or a body names: by id or by name, which never look alike.
 
 use model::{Name, Node, Pod, Team, User};
+use store::Stamped;
 
 use super::Api;
+use super::caller::Caller;
 use super::problem::Problem;
 
+macro_rules! found_by_id_or_name {
+    ($($find:ident $get:ident $get_in:ident: $what:literal $type:ident = $by_id:ident $by_name:ident;)*) => {
+        impl Api {$(
+            #[doc = concat!("The ", $what, " of this id or name, if there is one.")]
+            pub(super) async fn $find(&self, text: &str) -> Result<Option<Stamped<$type>>, Problem> {
+                Ok(match (text.parse(), text.parse::<Name>()) {
+                    (Ok(id), _) => self.store.$by_id(id).await?,
+                    (_, Ok(name)) => self.store.$by_name(&name).await?,
+                    _ => None,
+                })
+            }
+
+            #[doc = concat!("The ", $what, " that a path names.")]
+            pub(super) async fn $get(&self, text: &str) -> Result<Stamped<$type>, Problem> {
+                self.$find(text)
+                    .await?
+                    .ok_or_else(|| Problem::not_found($what, text))
+            }
+
+            #[doc = concat!("The ", $what, " that a field of a request names.")]
+            pub(super) async fn $get_in(&self, field: &str, text: &str) -> Result<Stamped<$type>, Problem> {
+                self.$find(text)
+                    .await?
+                    .ok_or_else(|| Problem::invalid(field, format!(concat!("There is no ", $what, " `{}`."), text)))
+            }
+        )*}
+    };
+}
+
+found_by_id_or_name! {
+    find_user user user_in: "user" User = user user_named;
+    find_team team team_in: "team" Team = team team_named;
+    find_node node node_in: "node" Node = node node_named;
+}
+
 impl Api {
-    async fn find_user(&self, text: &str) -> Result<Option<User>, Problem> {
-        Ok(match (text.parse(), text.parse::<Name>()) {
-            (Ok(id), _) => self.store.user(id).await?,
-            (_, Ok(name)) => self.store.user_named(&name).await?,
-            _ => None,
-        })
-    }
-
-    async fn find_team(&self, text: &str) -> Result<Option<Team>, Problem> {
-        Ok(match (text.parse(), text.parse::<Name>()) {
-            (Ok(id), _) => self.store.team(id).await?,
-            (_, Ok(name)) => self.store.team_named(&name).await?,
-            _ => None,
-        })
-    }
-
-    /// The user that a path names.
-    pub(super) async fn user(&self, text: &str) -> Result<User, Problem> {
-        self.find_user(text)
-            .await?
-            .ok_or_else(|| Problem::not_found("user", text))
-    }
-
-    /// The user that a field of a body names.
-    pub(super) async fn user_in(&self, field: &str, text: &str) -> Result<User, Problem> {
-        self.find_user(text)
-            .await?
-            .ok_or_else(|| Problem::invalid(field, format!("There is no user `{text}`.")))
-    }
-
-    /// The team that a path names.
-    pub(super) async fn team(&self, text: &str) -> Result<Team, Problem> {
-        self.find_team(text)
-            .await?
-            .ok_or_else(|| Problem::not_found("team", text))
-    }
-
-    /// The team that a field of a body names.
-    pub(super) async fn team_in(&self, field: &str, text: &str) -> Result<Team, Problem> {
-        self.find_team(text)
-            .await?
-            .ok_or_else(|| Problem::invalid(field, format!("There is no team `{text}`.")))
-    }
-
-    /// The node that a field of a body names.
-    pub(super) async fn node_in(&self, field: &str, text: &str) -> Result<Node, Problem> {
-        let found = match (text.parse(), text.parse::<Name>()) {
-            (Ok(id), _) => self.store.node(id).await?,
-            (_, Ok(name)) => self.store.node_named(&name).await?,
-            _ => None,
-        };
-        found.ok_or_else(|| Problem::invalid(field, format!("There is no node `{text}`.")))
-    }
-
-    /// The pod that a path names: its id, or `owner/name` with the slash escaped.
-    pub(super) async fn pod(&self, text: &str) -> Result<Pod, Problem> {
+    /// The pod that a path names, by its id or as `owner/name` with the slash escaped,
+    /// and that the caller may touch.
+    pub(super) async fn pod(&self, caller: &Caller, text: &str) -> Result<Stamped<Pod>, Problem> {
         let found = match text.split_once('/') {
-            Some((owner, name)) => match (self.find_user(owner).await?, name.parse()) {
-                (Some(owner), Ok(name)) => self.store.pod_named(owner.id, &name).await?,
-                _ => None,
-            },
+            Some((owner, name)) => {
+                let owner = self.find_user(owner).await?;
+                // Before its pod is looked for: whether there is one is not told either.
+                caller.owns(owner.as_ref().map(|owner| owner.id))?;
+                match (owner, name.parse()) {
+                    (Some(owner), Ok(name)) => self.store.pod_named(owner.id, &name).await?,
+                    _ => None,
+                }
+            }
             None => match text.parse() {
                 Ok(id) => self.store.pod(id).await?,
                 Err(_) => None,
             },
         };
-        found.ok_or_else(|| Problem::not_found("pod", text))
+        let found = found.ok_or_else(|| Problem::not_found("pod", text))?;
+        caller.owns(Some(found.owner))?;
+        Ok(found)
     }
 }
 
 /// A part of a path that can only be a name.
 pub(super) fn name(what: &str, text: &str) -> Result<Name, Problem> {
     text.parse().map_err(|_| Problem::not_found(what, text))
+}
+
+/// Refuses a body that gives what its path names another name.
+pub(super) fn same_name(is: &Name, given: Option<&Name>) -> Result<(), Problem> {
+    match given {
+        Some(given) if given != is => Err(Problem::invalid("name", format!("The path says `{is}`."))),
+        _ => Ok(()),
+    }
+}
+
+/// The name in a path of what is not there yet. An id names nothing new.
+pub(super) fn new_name(what: &str, text: &str, given: Option<&Name>) -> Result<Name, Problem> {
+    let is = name(what, text)?;
+    same_name(&is, given)?;
+    Ok(is)
 }

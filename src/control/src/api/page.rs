@@ -4,9 +4,12 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
+use http::Uri;
 use http::request::Parts;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Page;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 
@@ -14,9 +17,14 @@ const USUAL: u16 = 100;
 const MOST: u16 = 1000;
 
 /// Which part of a list is asked for.
-#[derive(Deserialize)]
-struct Asked {
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Asked {
+    /// So many at most (100).
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
+    /// The `next` of the page before.
     after: Option<String>,
 }
 
@@ -28,17 +36,14 @@ pub(super) struct Part<K> {
     pub(super) limit: u16,
 }
 
-impl<K: FromStr, S: Send + Sync> FromRequestParts<S> for Part<K> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(asked) =
-            Query::<Asked>::try_from_uri(&parts.uri).map_err(|error| Problem::malformed(format!("{error}.")))?;
-        let limit = asked.limit.unwrap_or(USUAL);
+impl<K: FromStr> Part<K> {
+    /// Checks what a query says.
+    pub(super) fn of(limit: Option<u16>, after: Option<&str>) -> Result<Self, Problem> {
+        let limit = limit.unwrap_or(USUAL);
         if !(1..=MOST).contains(&limit) {
             return Err(Problem::invalid("limit", format!("`{limit}` is not from 1 to {MOST}.")));
         }
-        let after = asked.after.map(|text| text.parse()).transpose();
+        let after = after.map(str::parse).transpose();
         Ok(Self {
             after: after.map_err(|_| Problem::invalid("after", "This is not the `next` of a page."))?,
             limit,
@@ -46,11 +51,28 @@ impl<K: FromStr, S: Send + Sync> FromRequestParts<S> for Part<K> {
     }
 }
 
+impl<K: FromStr, S: Send + Sync> FromRequestParts<S> for Part<K> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let asked: Asked = query(&parts.uri)?;
+        Self::of(asked.limit, asked.after.as_deref())
+    }
+}
+
+/// What a query says. What nobody knows is refused: a filter that is misspelt would
+/// answer everything.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let Query(asked) = Query::try_from_uri(uri).map_err(|error| Problem::malformed(format!("{error}.")))?;
+    Ok(asked)
+}
+
 /// A part of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct List<T> {
     items: Vec<T>,
     /// The `after` of the next page; null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 

@@ -4,11 +4,12 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use store::StoreError;
+use utoipa::ToSchema;
 
 use crate::IssuerError;
 
 /// A refusal or failure of the API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Problem {
     // `about:blank` (RFC 9457, 4.2.1): the status says it all, and `title` is its name.
     r#type: &'static str,
@@ -31,7 +32,8 @@ impl Problem {
         }
     }
 
-    fn on(self, field: impl Into<String>) -> Self {
+    /// About a field.
+    pub(super) fn on(self, field: impl Into<String>) -> Self {
         Self {
             field: Some(field.into()),
             ..self
@@ -46,6 +48,27 @@ impl Problem {
     /// The body is larger than any request needs.
     pub(super) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.")
+    }
+
+    /// The body is declared to be something else than JSON.
+    pub(super) fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body must be of the type `application/json`.",
+        )
+    }
+
+    /// The token is good, and not for this.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// The thing is not as `If-Match` says.
+    pub(super) fn changed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "It is not as `If-Match` says: somebody has changed it meanwhile, or it is gone.",
+        )
     }
 
     /// A field does not hold what it should.
@@ -71,11 +94,11 @@ impl Problem {
         )
     }
 
-    /// Without the administrators' token.
+    /// Without a token that is good.
     pub(super) fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
-            "This API takes the administrators' token as a bearer token.",
+            "This API takes the administrators' token or an API token as a bearer token.",
         )
     }
 }
@@ -86,6 +109,7 @@ impl From<StoreError> for Problem {
             // A service's label is made of names: another name is the way out.
             StoreError::Taken { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")).on("name"),
             StoreError::InUse { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")),
+            StoreError::Changed => Self::changed(),
             StoreError::NotFound { what, key } => Self::not_found(what, key),
             StoreError::Database { .. } | StoreError::Open { .. } | StoreError::NoAnswer { .. } => {
                 tracing::error!(%error, "the store failed");

@@ -4,46 +4,99 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use model::{Name, PodId, Service, Visibility};
+use model::{Key, Name, Pod, PodId, Service, Visibility};
 use serde::{Deserialize, Serialize};
 use store::NewService;
+use utoipa::ToSchema;
 
-use super::Api;
-use super::body::{Body, created};
-use super::lookup::name;
-use super::page::{List, Part, list as write_list};
+use super::body::{Body, given};
+use super::caller::Caller;
+use super::lookup::{name, new_name};
+use super::page::{self, List, Part, list as write_list};
+use super::path::At;
 use super::problem::Problem;
+use super::tag::{IfMatch, created, put as write_put, tagged};
+use super::{Api, schema};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewService)]
 pub(super) struct New {
+    #[schema(value_type = schema::Name)]
     name: Name,
+    /// The port it listens on inside the pod.
+    #[schema(value_type = schema::Port)]
     port: NonZeroU16,
+    #[schema(value_type = schema::Visibility)]
     visibility: Visibility,
+    /// Where it really runs, when that is not the pod's own address and port.
     #[serde(default)]
+    #[schema(value_type = Vec<schema::Target>, required = false)]
     targets: Vec<SocketAddr>,
+    /// The port on the pod's node where other machines reach it.
+    #[schema(value_type = Option<schema::Port>)]
+    external_port: Option<NonZeroU16>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Changes {
-    port: Option<NonZeroU16>,
-    visibility: Option<Visibility>,
-    targets: Option<Vec<SocketAddr>>,
+#[schema(as = SetService)]
+pub(super) struct Set {
+    /// When given, the name that the path says.
+    #[schema(value_type = Option<schema::Name>)]
+    name: Option<Name>,
+    /// The port it listens on inside the pod.
+    #[schema(value_type = schema::Port)]
+    port: NonZeroU16,
+    #[schema(value_type = schema::Visibility)]
+    visibility: Visibility,
+    /// Where it really runs, when that is not the pod's own address and port.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::Target>, required = false)]
+    targets: Vec<SocketAddr>,
+    /// The port on the pod's node where other machines reach it.
+    #[schema(value_type = Option<schema::Port>)]
+    external_port: Option<NonZeroU16>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ServiceChanges)]
+pub(super) struct Changes {
+    #[schema(value_type = Option<schema::Port>)]
+    port: Option<NonZeroU16>,
+    #[schema(value_type = Option<schema::Visibility>)]
+    visibility: Option<Visibility>,
+    #[schema(value_type = Option<Vec<schema::Target>>)]
+    targets: Option<Vec<SocketAddr>>,
+    /// Null for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<schema::Port>)]
+    external_port: Option<Option<NonZeroU16>>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Service)]
 pub(super) struct Shown {
+    #[schema(value_type = schema::Id)]
     pod: PodId,
+    #[schema(value_type = schema::Name)]
     name: Name,
+    /// The host it is reached at.
     host: String,
+    /// The same as people write it.
     url: String,
+    #[schema(value_type = schema::Port)]
     port: u16,
+    #[schema(value_type = schema::Visibility)]
     visibility: Visibility,
+    #[schema(value_type = Vec<schema::Target>)]
     targets: Vec<SocketAddr>,
+    #[schema(value_type = Option<schema::Port>, required = true)]
+    external_port: Option<u16>,
 }
 
 impl Api {
@@ -57,80 +110,173 @@ impl Api {
             port: service.port,
             visibility: service.visibility,
             targets: service.targets,
+            external_port: service.external_port,
         }
+    }
+
+    /// A body with the host that its names make.
+    async fn service_of(&self, pod: &Pod, name: Name, set: Set) -> Result<NewService, Problem> {
+        let owner = self.user(&pod.owner.to_string()).await?;
+        let template = &self.settings.host_template;
+        let host = template
+            .render(&name, &pod.name, &owner.name)
+            .map_err(|error| Problem::invalid("name", format!("{error}.")))?;
+        Ok(NewService {
+            pod: pod.id,
+            name,
+            host,
+            port: set.port.get(),
+            visibility: set.visibility,
+            targets: set.targets,
+            external_port: set.external_port.map(NonZeroU16::get),
+        })
     }
 }
 
+/// Refuses places to one who may not say where things run: any but the pod's own.
+fn may_place(caller: &Caller, pod: &Pod, targets: &[SocketAddr], external_port: bool) -> Result<(), Problem> {
+    caller.places("external_port", external_port)?;
+    let is_own = |target: &SocketAddr| Some(target.ip().to_canonical()) == pod.address.map(|ip| ip.to_canonical());
+    caller.places("targets", !targets.iter().all(is_own))
+}
+
+/// A pod's services, by name.
+#[utoipa::path(get, path = "/pods/{pod}/services", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname"), page::Asked),
+    responses((status = 200, description = "A page of services", body = inline(List<Shown>))))]
 pub(super) async fn list(
     State(api): State<Api>,
-    Path(pod): Path<String>,
+    caller: Caller,
+    At(pod): At<String>,
     part: Part<Name>,
 ) -> Result<Json<List<Shown>>, Problem> {
-    let pod = api.pod(&pod).await?;
+    let pod = api.pod(&caller, &pod).await?;
     let page = api.store.services(pod.id, part.after.as_ref(), part.limit).await?;
     Ok(write_list(page, |service| api.show(service)))
 }
 
+/// Makes a service, and the host that it is reached at.
+#[utoipa::path(post, path = "/pods/{pod}/services", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname")),
+    request_body = New, responses((status = 201, description = "Made", body = Shown)))]
 pub(super) async fn create(
     State(api): State<Api>,
-    Path(pod): Path<String>,
+    caller: Caller,
+    At(pod): At<String>,
     Body(new): Body<New>,
 ) -> Result<Response, Problem> {
-    let pod = api.pod(&pod).await?;
-    let owner = api.user(&pod.owner.to_string()).await?;
-    let template = &api.settings.host_template;
-    let host = template
-        .render(&new.name, &pod.name, &owner.name)
-        .map_err(|error| Problem::invalid("name", format!("{error}.")))?;
-    let new = NewService {
-        pod: pod.id,
-        name: new.name,
-        host,
-        port: new.port.get(),
+    let pod = api.pod(&caller, &pod).await?;
+    may_place(&caller, &pod, &new.targets, new.external_port.is_some())?;
+    let set = Set {
+        name: None,
+        port: new.port,
         visibility: new.visibility,
         targets: new.targets,
-        external_port: None,
+        external_port: new.external_port,
     };
-    let service = api.store.create_service(new).await?;
+    let new = api.service_of(&pod, new.name, set).await?;
+    let batch = api.begin(&caller, &IfMatch::NONE, None).await?;
+    let service = batch.create_service(new).await?;
+    let revision = batch.commit().await?;
     let path = format!("pods/{}/services/{}", service.pod, service.name);
-    Ok(created(&path, api.show(service)))
+    Ok(created(&path, revision, api.show(service)))
 }
 
+/// A service.
+#[utoipa::path(get, path = "/pods/{pod}/services/{service}", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
+    responses((status = 200, description = "The service", body = Shown)))]
 pub(super) async fn read(
     State(api): State<Api>,
-    Path((pod, service)): Path<(String, String)>,
-) -> Result<Json<Shown>, Problem> {
-    let pod = api.pod(&pod).await?;
+    caller: Caller,
+    At((pod, service)): At<(String, String)>,
+) -> Result<Response, Problem> {
+    let pod = api.pod(&caller, &pod).await?;
     let found = api.store.service(pod.id, &name("service", &service)?).await?;
     let found = found.ok_or_else(|| Problem::not_found("service", service))?;
-    Ok(Json(api.show(found)))
+    Ok(tagged(found.revision, api.show(found.row)))
 }
 
+/// Sets a service, which keeps its host, or makes the one of this name.
+#[utoipa::path(put, path = "/pods/{pod}/services/{service}", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
+    request_body = Set,
+    responses((status = 200, description = "Set", body = Shown), (status = 201, description = "Made", body = Shown)))]
+pub(super) async fn put(
+    State(api): State<Api>,
+    caller: Caller,
+    At((pod, service)): At<(String, String)>,
+    if_match: IfMatch,
+    Body(set): Body<Set>,
+) -> Result<Response, Problem> {
+    let pod = api.pod(&caller, &pod).await?;
+    may_place(&caller, &pod, &set.targets, set.external_port.is_some())?;
+    let name = new_name("service", &service, set.name.as_ref())?;
+    let there = api.store.service(pod.id, &name).await?;
+    let key = there.map(|service| Key::Service(service.row.host));
+    let new = api.service_of(&pod, name, set).await?;
+    let batch = api.begin(&caller, &if_match, key.as_ref()).await?;
+    let (service, is_new) = batch.put_service(new).await?;
+    let revision = batch.commit().await?;
+    let path = format!("pods/{}/services/{}", service.pod, service.name);
+    Ok(write_put(&path, is_new, revision, api.show(service)))
+}
+
+/// Changes a service. What is absent stays.
+#[utoipa::path(patch, path = "/pods/{pod}/services/{service}", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
+    request_body = Changes, responses((status = 200, description = "Changed", body = Shown)))]
 pub(super) async fn change(
     State(api): State<Api>,
-    Path((pod, service)): Path<(String, String)>,
+    caller: Caller,
+    At((pod, service)): At<(String, String)>,
+    if_match: IfMatch,
     Body(changes): Body<Changes>,
-) -> Result<Json<Shown>, Problem> {
-    let pod = api.pod(&pod).await?;
-    let service = name("service", &service)?;
-    let changed = api.store.update_service(pod.id, &service, |service| {
-        if let Some(port) = changes.port {
-            service.port = port.get();
-        }
+) -> Result<Response, Problem> {
+    let pod = api.pod(&caller, &pod).await?;
+    let targets = changes.targets.as_deref().unwrap_or_default();
+    may_place(&caller, &pod, targets, changes.external_port.is_some())?;
+    let service = api.service(&pod, &service).await?;
+    let key = Key::Service(service.host);
+    let batch = api.begin(&caller, &if_match, Some(&key)).await?;
+    let changed = batch.update_service(pod.id, &service.name, |service| {
+        service.port = changes.port.map_or(service.port, NonZeroU16::get);
         service.visibility = changes.visibility.unwrap_or(service.visibility);
         if let Some(targets) = changes.targets {
             service.targets = targets;
         }
+        if let Some(port) = changes.external_port {
+            service.external_port = port.map(NonZeroU16::get);
+        }
     });
-    Ok(Json(api.show(changed.await?)))
+    let service = changed.await?;
+    let revision = batch.commit().await?;
+    Ok(tagged(revision, api.show(service)))
 }
 
+/// Removes a service. A second time there is none to remove, which is a 404.
+#[utoipa::path(delete, path = "/pods/{pod}/services/{service}", tag = "pods",
+    params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
+    responses((status = 204, description = "Gone"), (status = 412)))]
 pub(super) async fn delete(
     State(api): State<Api>,
-    Path((pod, service)): Path<(String, String)>,
+    caller: Caller,
+    At((pod, service)): At<(String, String)>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let pod = api.pod(&pod).await?;
-    let service = name("service", &service)?;
-    api.store.delete_service(pod.id, &service).await?;
+    let pod = api.pod(&caller, &pod).await?;
+    let service = api.service(&pod, &service).await?;
+    let key = Key::Service(service.host);
+    let batch = api.begin(&caller, &if_match, Some(&key)).await?;
+    batch.delete_service(pod.id, &service.name).await?;
+    batch.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl Api {
+    async fn service(&self, pod: &Pod, text: &str) -> Result<Service, Problem> {
+        let found = self.store.service(pod.id, &name("service", text)?).await?;
+        let found = found.ok_or_else(|| Problem::not_found("service", text))?;
+        Ok(found.row)
+    }
 }

@@ -1,6 +1,6 @@
 //! Rows of `issuer_keys`.
 
-use model::{IssuerKey, Key};
+use model::{IssuerKey, Key, Revision};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -44,6 +44,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::IssuerKey(self.kid.clone()))

@@ -1,6 +1,6 @@
 //! Rows of `team_members`.
 
-use model::{Key, Member, TeamId, UserId};
+use model::{Key, Member, Revision, TeamId, UserId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -45,6 +45,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::Member(

@@ -1,6 +1,6 @@
 //! Rows of `pods`.
 
-use model::{Key, NodeId, Pod, PodId, TeamId, UserId};
+use model::{Key, NodeId, Pod, PodId, Revision, TeamId, UserId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -56,6 +56,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::Pod(PodId::from_uuid(self.id)))

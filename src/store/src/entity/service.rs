@@ -1,6 +1,6 @@
 //! Rows of `services`.
 
-use model::{Key, PodId, Service, ServiceId};
+use model::{Key, PodId, Revision, Service, ServiceId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -63,6 +63,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::Service(stored("host label", &self.host)?))

@@ -1,6 +1,6 @@
 //! Rows of `shares`.
 
-use model::{Key, PodId, Share, UnixMillis, UserId};
+use model::{Key, PodId, Revision, Share, UnixMillis, UserId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -48,6 +48,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::Share(

@@ -1,6 +1,6 @@
 //! Rows of `teams`.
 
-use model::{Key, Team, TeamId};
+use model::{Key, Revision, Team, TeamId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -41,6 +41,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::Team(TeamId::from_uuid(self.id)))

@@ -1,6 +1,6 @@
 //! Rows of `users`.
 
-use model::{Key, UnixMillis, User, UserId};
+use model::{Key, Revision, UnixMillis, User, UserId};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
@@ -44,6 +44,10 @@ impl Model {
 
 impl Row for Model {
     const REVISION: Column = Column::Revision;
+
+    fn revision(&self) -> Revision {
+        Revision(self.revision.unsigned_abs())
+    }
 
     fn key(&self) -> Result<Key, StoreError> {
         Ok(Key::User(UserId::from_uuid(self.id)))

@@ -1,0 +1,259 @@
+//! A control plane and three edges as separate processes on PostgreSQL: what the API
+//! answers is so at every edge right after, whatever becomes of the database.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::Method;
+use integration::edge::Fleet;
+use integration::edge::fleet::Member;
+use integration::origin;
+use integration::wait::{full_size, until};
+use model::{Change, Entity, Key};
+use serde_json::{Value, json};
+
+const LABEL: &str = "app-myproject-john";
+
+/// Waits until every edge answers so.
+async fn all_answer(fleet: &Fleet, token: Option<&str>, expected: u16) {
+    for (at, edge) in fleet.edges.iter().enumerate() {
+        let request = edge.request(LABEL, "/");
+        let request = match token {
+            Some(token) => request.token(token),
+            None => request,
+        };
+        until(&format!("{expected} at edge {at}"), async || {
+            (request.try_send().await.ok()?.status() == expected).then_some(())
+        })
+        .await;
+    }
+}
+
+/// john's pod with its service at `target`; answers the path of the pod.
+async fn make(fleet: &Fleet, target: std::net::SocketAddr) -> String {
+    let api = &fleet.api;
+    for user in ["john", "mary", "ann"] {
+        api.ok(Method::POST, "users", json!({ "name": user })).await;
+    }
+    api.ok(Method::POST, "teams", json!({ "name": "crew" })).await;
+    let pod = json!({ "name": "myproject", "owner": "john", "team": "crew" });
+    let pod = api.ok(Method::POST, "pods", pod).await;
+    let pod = format!("pods/{}", pod["id"].as_str().expect("an id"));
+    let service = json!({ "name": "app", "port": 3000, "visibility": "public", "targets": [target.to_string()] });
+    let made = api.ok(Method::POST, &format!("{pod}/services"), service).await;
+    assert_eq!(made["host"], format!("{LABEL}.podgate.localhost"));
+    pod
+}
+
+#[tokio::test]
+async fn every_edge_serves_what_the_api_made_and_closes_what_it_closed() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let fleet = Fleet::start(3).await;
+    let pod = make(&fleet, origin.addr()).await;
+    let api = &fleet.api;
+    all_answer(&fleet, None, 200).await;
+    let token = async |user: &str| {
+        let token = api
+            .ok(Method::POST, "tokens", json!({ "user": user, "ttl": "1h" }))
+            .await;
+        token["token"].as_str().expect("a token").to_owned()
+    };
+    let (john, mary, ann) = (token("john").await, token("mary").await, token("ann").await);
+
+    api.ok(
+        Method::PATCH,
+        &format!("{pod}/services/app"),
+        json!({ "visibility": "private" }),
+    )
+    .await;
+    all_answer(&fleet, None, 401).await;
+    all_answer(&fleet, Some(&john), 200).await;
+
+    all_answer(&fleet, Some(&ann), 403).await;
+    api.ok(Method::PUT, "teams/crew/members/ann", json!({ "status": "active" }))
+        .await;
+    all_answer(&fleet, Some(&ann), 200).await;
+    api.ok(Method::DELETE, "teams/crew/members/ann", Value::Null).await;
+    all_answer(&fleet, Some(&ann), 403).await;
+
+    let share = format!("{pod}/shares/mary");
+    api.ok(Method::PUT, &share, json!({ "expires_at": "2999-01-01T00:00:00Z" }))
+        .await;
+    all_answer(&fleet, Some(&mary), 200).await;
+    api.ok(Method::DELETE, &share, Value::Null).await;
+    all_answer(&fleet, Some(&mary), 403).await;
+
+    api.ok(Method::DELETE, "users/mary", Value::Null).await;
+    all_answer(&fleet, Some(&mary), 401).await;
+    api.ok(Method::DELETE, &pod, Value::Null).await;
+    all_answer(&fleet, Some(&john), 404).await;
+}
+
+/// Asks every edge without pause; counts answers and what was no 200.
+struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    answers: Arc<AtomicUsize>,
+    failures: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn on(edges: &[Member]) -> Self {
+        let (stop, answers, failures): (Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let tasks = edges.iter().map(|edge| {
+            let request = edge.request(LABEL, "/");
+            let (stop, answers, failures) = (Arc::clone(&stop), Arc::clone(&answers), Arc::clone(&failures));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let status = request.try_send().await.map(|answer| answer.status());
+                    answers.fetch_add(1, Ordering::Relaxed);
+                    if !matches!(status, Ok(200)) {
+                        failures.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        });
+        Self {
+            tasks: tasks.collect(),
+            stop,
+            answers,
+            failures,
+        }
+    }
+
+    async fn end(self) -> (usize, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.expect("no panic");
+        }
+        (
+            self.answers.load(Ordering::Relaxed),
+            self.failures.load(Ordering::Relaxed),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_for_a_while_costs_no_request_and_no_change() {
+    let away = Duration::from_secs(if full_size() { 60 } else { 5 });
+    let origin = origin::http1().route("/", "hello").run().await;
+    let mut fleet = Fleet::start(3).await;
+    let pod = make(&fleet, origin.addr()).await;
+    all_answer(&fleet, None, 200).await;
+
+    let load = Load::on(&fleet.edges);
+    fleet.postgres.stop().await;
+    tokio::time::sleep(away).await;
+    for edge in &fleet.edges {
+        let age = edge
+            .metric("podgate_table_staleness_seconds", &[])
+            .await
+            .expect("the gauge");
+        assert!(age > away.as_secs_f64() - 1.0, "{age}");
+        assert_eq!(edge.admin("/readyz").await.status(), 200);
+    }
+    let refused = fleet.api.call(Method::DELETE, &pod, Value::Null).await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    fleet.postgres.resume().await;
+    for edge in &fleet.edges {
+        until("the edge to hear from its store", async || {
+            (edge.metric("podgate_table_staleness_seconds", &[]).await? < 1.0).then_some(())
+        })
+        .await;
+    }
+    let (answers, failures) = load.end().await;
+    assert!(answers > 100, "{answers} answers");
+    assert_eq!(failures, 0, "of {answers}");
+    until("the API to work again", async || {
+        let answer = fleet.api.call(Method::DELETE, &pod, Value::Null).await;
+        (answer.status() == 204).then_some(())
+    })
+    .await;
+    all_answer(&fleet, None, 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_while_listeners_are_killed() {
+    let changes = if full_size() { 1_000 } else { 150 };
+    let origin = origin::http1().route("/", "hello").run().await;
+    let fleet = Fleet::start(3).await;
+    let pod = make(&fleet, origin.addr()).await;
+    let api = &fleet.api;
+
+    // Whoever listens or reads is cut off, again and again.
+    let killing = AtomicBool::new(true);
+    let kill = async {
+        let mut killed = 0;
+        while killing.load(Ordering::Relaxed) {
+            let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE application_name = 'podgate' AND query LIKE 'LISTEN%'";
+            killed += fleet.postgres.sql(sql).await.parse::<usize>().expect("a number");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        killed
+    };
+    let target = origin.addr().to_string();
+    let change = async {
+        for at in 0..changes {
+            let service = format!("{pod}/services/s{}", at / 3);
+            match at % 3 {
+                0 => {
+                    let new = json!({ "name": format!("s{}", at / 3), "port": 80, "visibility": "public", "targets": [target] });
+                    api.ok(Method::POST, &format!("{pod}/services"), new).await;
+                }
+                1 => drop(
+                    api.ok(Method::PATCH, &service, json!({ "visibility": "private" }))
+                        .await,
+                ),
+                // Every second one goes again.
+                _ if at % 2 == 0 => drop(api.ok(Method::DELETE, &service, Value::Null).await),
+                _ => drop(api.ok(Method::PATCH, &service, json!({ "port": 8080 })).await),
+            }
+        }
+        killing.store(false, Ordering::Relaxed);
+    };
+    let (killed, ()) = tokio::join!(kill, change);
+    assert!(killed > 3, "{killed} listeners killed");
+    fleet.caught_up().await;
+
+    let truth = table(&fleet).await;
+    assert!(truth.len() > changes / 6);
+    for edge in &fleet.edges {
+        let routes = edge.metric("podgate_routes", &[]).await.expect("the gauge");
+        assert_eq!(routes as usize, truth.len());
+        // All that ever was: what is there answers as it should, what is gone is gone.
+        for service in (0..changes.div_ceil(3)).map(|at| format!("s{at}-myproject-john")) {
+            let expected = match truth.get(&service).map(String::as_str) {
+                None => 404,
+                Some("public") => 200,
+                Some(_) => 401,
+            };
+            assert_eq!(edge.get(&service, "/").await.status(), expected, "{service}");
+        }
+    }
+}
+
+/// Every service of the store by its label, with its visibility.
+async fn table(fleet: &Fleet) -> BTreeMap<String, String> {
+    let mut feed = fleet.store.follow();
+    let mut services = BTreeMap::new();
+    loop {
+        let update = feed.next().await.expect("a piece");
+        for change in update.changes {
+            match change {
+                Change::Put(Entity::Service(service)) => {
+                    let visibility = format!("{:?}", service.visibility).to_lowercase();
+                    services.insert(service.host.to_string(), visibility);
+                }
+                Change::Remove(Key::Service(host)) => drop(services.remove(host.as_str())),
+                _ => {}
+            }
+        }
+        if update.revision.is_some() {
+            return services;
+        }
+    }
+}
