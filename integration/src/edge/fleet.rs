@@ -1,5 +1,6 @@
 //! Several edges and a control plane as processes of their own on one PostgreSQL.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 
 use http::Method;
@@ -63,6 +64,15 @@ pub struct Api {
 }
 
 impl Api {
+    /// The API at an address.
+    pub fn at(listen: SocketAddr, token: &'static str) -> Self {
+        Self {
+            door: Door::plain(listen),
+            url: format!("http://{listen}"),
+            token,
+        }
+    }
+
     /// A request to `/api/v1/` and this path.
     pub fn request(&self, method: Method, path: &str, body: &Value) -> Request {
         let request = Request::get(&self.door, "localhost", &format!("/api/v1/{path}"));
@@ -112,11 +122,7 @@ impl Fleet {
             None,
         );
         let control = run(home, &config, "control");
-        let api = Api {
-            door: Door::plain(listen),
-            url: format!("http://{listen}"),
-            token: ADMIN_TOKEN,
-        };
+        let api = Api::at(listen, ADMIN_TOKEN);
         let mut fleet = Self {
             api,
             edges: Vec::new(),

@@ -28,6 +28,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 Problem::malformed("The body did not arrive whole.")
             }
         })?;
+        // serde reads a struct from a list, too: `["john"]` would make a user.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::not_an_object());
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();

@@ -47,7 +47,7 @@ pub(super) fn serve(mut document: OpenApi) -> Router {
     components
         .schemas
         .insert(Problem::name().into_owned(), Problem::schema());
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         let operations = [
             (&mut item.get, false),
             (&mut item.post, false),
@@ -57,6 +57,7 @@ pub(super) fn serve(mut document: OpenApi) -> Router {
         ];
         for (operation, changes) in operations {
             if let Some(operation) = operation {
+                name(operation, path);
                 complete(operation, changes);
             }
         }
@@ -69,6 +70,13 @@ pub(super) fn serve(mut document: OpenApi) -> Router {
 
 async fn read(State(document): State<Arc<OpenApi>>) -> Json<OpenApi> {
     Json(OpenApi::clone(&document))
+}
+
+/// Names an operation by its handler and resource: `list_users`.
+fn name(operation: &mut Operation, path: &str) {
+    let resource = path.rsplit('/').find(|part| !part.starts_with('{')).unwrap_or_default();
+    let handler = operation.operation_id.as_deref().unwrap_or_default();
+    operation.operation_id = Some(format!("{handler}_{}", resource.replace('-', "_")));
 }
 
 /// Adds to an operation what is so for all of its kind.

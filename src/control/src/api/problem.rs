@@ -71,6 +71,11 @@ impl Problem {
         )
     }
 
+    /// The body is JSON, and not an object.
+    pub(super) fn not_an_object() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "The body must be an object.")
+    }
+
     /// A field does not hold what it should.
     pub(super) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).on(field)

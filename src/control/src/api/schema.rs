@@ -38,7 +38,11 @@ pub(super) struct Port(i32);
 
 /// A moment in UTC (RFC 3339).
 #[derive(ToSchema)]
-#[schema(format = "date-time", example = "2030-01-31T12:00:00Z")]
+#[schema(
+    format = "date-time",
+    pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$",
+    example = "2030-01-31T12:00:00Z"
+)]
 pub(super) struct Moment(String);
 
 /// A duration in whole units: `60s`, `1h 30m`, `7days`.

@@ -87,6 +87,7 @@ async fn bodies_are_what_they_should_be_or_refused() {
         (JSON, "", 400),
         (JSON, "null", 422),
         (JSON, "[]", 422),
+        (JSON, " [\"x\"]", 422),
         (JSON, "{", 400),
         (JSON, "{\"name\":\"x\"", 400),
         (JSON, "{\"name\":\"x\",}", 400),

@@ -52,6 +52,21 @@ async fn it_says_what_is_enforced() {
         statuses(operation("nodes/{node}", "delete")),
         "204 400 401 403 404 409 412 500 503"
     );
+    let mut ids: Vec<&str> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|item| item.as_object().expect("methods").values())
+        .map(|operation| operation["operationId"].as_str().expect("an id"))
+        .collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{ids:?}");
+    assert!(
+        ids.contains(&"list_users") && ids.contains(&"create_api_tokens"),
+        "{ids:?}"
+    );
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["NewService"]["additionalProperties"], false);
     assert_eq!(schemas["NewService"]["required"], json!(["name", "port", "visibility"]));
