@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use integration::wait::until;
+use rustix::process::Signal;
+
 use super::Site;
 
 /// So many objects, and with `PODGATE_FULL=1` ten times as many.
@@ -60,4 +63,36 @@ async fn thousands_of_objects() {
     // Far beyond what it takes, and far below what grows with the square.
     let patience = Duration::from_secs(30) * u32::try_from(objects / 1000).expect("few");
     assert!(first < patience && second < patience, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn an_apply_of_thousands_goes_on_after_podgate_died() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = format!("sqlite:{}", home.path().join("store.db").display());
+    let mut site = Site::on(&store).await;
+    let users: String = (0..3000).map(|n| format!("- user-{n}\n")).collect();
+    let file = home.path().join("users.yaml");
+    std::fs::write(&file, format!("users:\n{users}")).expect("write the file");
+    let args = ["apply", "-f", file.to_str().expect("text")];
+
+    let mut apply = site.program(&args).start();
+    until("some users", async || {
+        (apply.printed().lines().count() > 100).then_some(())
+    })
+    .await;
+    site.podgate.process().signal(Signal::KILL);
+    let ended = apply.ended(Duration::from_secs(60)).await;
+    let printed = apply.printed();
+    assert_eq!(ended.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("what was done stays, and the same command goes on"),
+        "{printed}"
+    );
+
+    let site = Site::on(&store).await;
+    let there = site.json("user list").await.as_array().map_or(0, Vec::len);
+    assert!((100..3000).contains(&there), "{there}");
+    let told = site.run(&args).await.good();
+    let last = format!("created {}, changed 0, removed 0, unchanged {there}\n", 3000 - there);
+    assert!(told.ends_with(&last), "{last}");
 }

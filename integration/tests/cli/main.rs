@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use integration::edge::podgate::binary;
-use integration::edge::{self, Podgate};
+use integration::edge::{self, Builder, Podgate};
 use integration::process::{Program, free_address};
 use integration::world::World;
 use serde_json::Value;
@@ -28,8 +28,17 @@ struct Site {
 impl Site {
     /// An empty one.
     async fn start() -> Self {
+        Self::run_on(edge::with_world(World::new())).await
+    }
+
+    /// One on a store of its own choice.
+    async fn on(store: &str) -> Self {
+        Self::run_on(edge::with_world(World::new()).store(store)).await
+    }
+
+    async fn run_on(builder: Builder) -> Self {
         let api = free_address();
-        let podgate = edge::with_world(World::new())
+        let podgate = builder
             .set("control.listen", api.to_string())
             .set("control.admin_token", TOKEN)
             .podgate()
