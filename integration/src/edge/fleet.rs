@@ -107,12 +107,19 @@ impl Api {
 }
 
 impl Fleet {
-    /// Starts it with so many edges, all of them ready.
+    /// Starts it with so many edges, all of them ready, on a database of its own.
     ///
     /// # Panics
     /// When something of it does not start.
     pub async fn start(edges: usize) -> Self {
-        let postgres = Postgres::start().await;
+        Self::start_on(Postgres::start().await, edges).await
+    }
+
+    /// Starts it on what a database holds.
+    ///
+    /// # Panics
+    /// When something of it does not start.
+    pub async fn start_on(postgres: Postgres, edges: usize) -> Self {
         let store = Store::open(&postgres.url()).await.expect("open the store");
 
         let listen = free_address();

@@ -11,10 +11,12 @@ use clap::Parser;
 use futures_util::future::try_join_all;
 use http::Method;
 use integration::client::Request;
+use integration::database::Postgres;
 use integration::edge::Fleet;
 use integration::edge::fleet::Member;
 use integration::origin;
 use serde_json::{Value, json};
+use store::Store;
 
 const LABEL: &str = "app-myproject-john";
 /// A change that an edge has not seen by then is lost.
@@ -48,11 +50,10 @@ struct Change {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     let origin = origin::http1().route("/", "hello").run().await;
-    let fleet = Fleet::start(cli.edges).await;
-    if cli.routes > 0 {
-        perf::fleet::seed(&fleet.store, cli.routes / 2, None).await?;
-        fleet.caught_up().await;
-    }
+    let postgres = Postgres::start().await;
+    let store = Store::open(&postgres.url()).await?;
+    perf::fleet::seed(&store, cli.routes / 2, None).await?;
+    let fleet = Fleet::start_on(postgres, cli.edges).await;
     let api = &fleet.api;
     for user in ["john", "mary", "ann"] {
         api.ok(Method::POST, "users", json!({ "name": user })).await;

@@ -77,7 +77,9 @@ impl Feed {
         match &next {
             Ok(_) => self.pause = Duration::ZERO,
             Err(_) => {
-                if matches!(self.place, Place::Snapshot(_)) {
+                // Changes that take too long may be too many to read at once; a snapshot
+                // comes in pieces.
+                if matches!(self.place, Place::Snapshot(_)) || matches!(next, Err(StoreError::NoAnswer { .. })) {
                     self.place = Place::Nowhere;
                 }
                 self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
