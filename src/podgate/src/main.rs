@@ -1,12 +1,13 @@
 //! The one binary: command line, config file, and the wiring of roles.
 //!
 //! `run` starts the roles that a config file asks for; `check` and `reload` deal
-//! with that file; `demo` writes one and runs on it.
+//! with that file; `demo` writes one and runs on it; the rest ask a running podgate.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 mod config;
 mod logging;
@@ -15,6 +16,7 @@ mod reload;
 mod follow;
 mod run;
 mod demo;
+mod client;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +33,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the roles that a config file configures
+    #[command(
+        after_help = "Examples:\n  podgate run -c /etc/podgate/podgate.toml\n  podgate run -c podgate.toml --roles edge"
+    )]
     Run {
         /// The config file (TOML)
         #[arg(short, long, value_name = "FILE")]
@@ -40,19 +45,36 @@ enum Command {
         roles: Option<Vec<config::Role>>,
     },
     /// Check a config file without starting: exit 0, or 1 with every problem and its key
+    #[command(after_help = "Examples:\n  podgate check -c /etc/podgate/podgate.toml")]
     Check {
         /// The config file (TOML)
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Put a changed config file in force; exits 1 when the running podgate refuses it
+    #[command(after_help = "Examples:\n  podgate reload -c /etc/podgate/podgate.toml")]
     Reload {
         /// The config file that podgate was started with
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    #[command(after_help = "Examples:\n  podgate demo\n  podgate demo --json --http 127.0.0.1:0 --https 127.0.0.1:0")]
     Demo(demo::DemoArgs),
+    #[command(flatten)]
+    Client(client::Client),
+    /// Print completions for a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS: &str = "\
+Examples:
+  podgate completions bash > /etc/bash_completion.d/podgate
+  podgate completions zsh > ~/.zfunc/_podgate
+  podgate completions fish > ~/.config/fish/completions/podgate.fish";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -61,6 +83,11 @@ fn main() -> ExitCode {
         Command::Check { config } => config::check(&config),
         Command::Reload { config } => reload::ask(&config),
         Command::Demo(args) => demo::run(&args, |config, registry| run::run(config, None, registry)),
+        Command::Client(client) => return client::run(client),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "podgate", &mut std::io::stdout());
+            Ok(())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,124 @@
+//! `podgate export`: the whole state, in the form that `apply` reads.
+
+use std::io::{self, BufWriter, Write as _};
+use std::time::SystemTime;
+
+use model::{Name, PodState, UnixMillis};
+
+use super::api::Api;
+use super::output::Output;
+use super::present::{Pod, Present, Service, Share};
+use super::progress::Progress;
+
+mod document;
+
+use document::Document;
+
+pub(super) const EXAMPLES: &str = "\
+Shares that have ended are left out; so are ids, tokens, and what podgate finds out by
+itself.
+
+Examples:
+  podgate export > site.yaml
+  podgate export --json | jq .pods
+  podgate export | podgate apply -f - --url https://other.example:9091";
+
+/// How to write it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Write YAML (the default)
+    #[arg(long, conflicts_with = "json")]
+    yaml: bool,
+}
+
+pub(super) async fn run(_: Args, api: &Api, output: &Output) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    let mut present = Present::read(api).await?;
+    present.read_members(api, |_| true).await?;
+    present.read_shares(api, &progress, |_| true).await?;
+    let document = document(&present, SystemTime::now().into());
+    let mut out = BufWriter::new(io::stdout().lock());
+    if output.is_json() {
+        serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(document.yaml().as_bytes())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn document(present: &Present, now: UnixMillis) -> Document {
+    let users = present.users.iter().map(name).collect();
+    let teams = present.teams.iter().map(|(team, it)| {
+        let members = it.members.iter().map(|(user, status)| (user.to_string(), word(status)));
+        map([("name", name(team)), ("members", Document::Map(members.collect()))])
+    });
+    let nodes = present.nodes.iter().map(|(node, it)| {
+        let address = it.address.map(|address| ("address", word(address)));
+        map([Some(("name", name(node))), address].into_iter().flatten())
+    });
+    let pods = present.pods.iter().map(|(key, it)| pod(key, it, now));
+    map([
+        ("users", Document::List(users)),
+        ("teams", Document::List(teams.collect())),
+        ("nodes", Document::List(nodes.collect())),
+        ("pods", Document::List(pods.collect())),
+    ])
+}
+
+fn pod((owner, called): &(Name, Name), pod: &Pod, now: UnixMillis) -> Document {
+    let services = pod.services.iter().map(|(called, it)| service(called, it));
+    let live = pod.shares.iter().filter(|(_, share)| share.expires_at > now);
+    let shares = live.map(|(user, it)| share(user, it));
+    let entries = [
+        Some(("name", name(called))),
+        Some(("owner", name(owner))),
+        pod.team.as_ref().map(|team| ("team", name(team))),
+        pod.node.as_ref().map(|node| ("node", name(node))),
+        pod.address.map(|address| ("address", word(address))),
+        // Only what somebody wants it to be; the rest it becomes by itself.
+        (pod.state == PodState::Stopped).then(|| ("state", word(pod.state))),
+        Some(("services", Document::List(services.collect()))),
+        Some(("shares", Document::List(shares.collect()))),
+    ];
+    map(entries.into_iter().flatten())
+}
+
+fn service(called: &Name, service: &Service) -> Document {
+    let targets = service.targets.iter().map(word).collect();
+    let external_port = service
+        .external_port
+        .map(|port| ("external_port", Document::Number(port.into())));
+    let entries = [
+        Some(("name", name(called))),
+        Some(("port", Document::Number(service.port.into()))),
+        Some(("visibility", word(service.visibility))),
+        Some(("targets", Document::List(targets))),
+        external_port,
+    ];
+    map(entries.into_iter().flatten())
+}
+
+fn share(user: &Name, share: &Share) -> Document {
+    let mut services: Vec<&Name> = share.services.iter().collect();
+    services.sort();
+    map([
+        ("user", name(user)),
+        ("expires_at", word(share.expires_at)),
+        ("services", Document::List(services.into_iter().map(name).collect())),
+    ])
+}
+
+fn name(name: &Name) -> Document {
+    word(name)
+}
+
+fn word(word: impl ToString) -> Document {
+    Document::Text(word.to_string())
+}
+
+/// A map without the empty parts.
+fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Document)>) -> Document {
+    let there = entries.into_iter().filter(|(_, value)| !value.is_empty());
+    Document::Map(there.map(|(key, value)| (key.to_owned(), value)).collect())
+}
