@@ -52,11 +52,14 @@ check: ## Check form: fmt, clippy, docs, unused and unwelcome dependencies, conf
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: bench
-bench: ## Compare with nginx, haproxy, Envoy and Caddy, and time one admission (half an hour)
-	@.ci/tools bench
+bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, changes, starts (half an hour)
+	@.ci/tools test bench
 	cargo build --profile dist --locked -p podgate
 	cargo run --release --locked -p perf --bin compare
 	cargo bench --locked -p perf
+	cargo run --release --locked -p perf --bin table-size
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin change-latency
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin cold-start
 
 .PHONY: tools
 tools: ## Install all that check, test and bench need, and nothing else

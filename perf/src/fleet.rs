@@ -7,9 +7,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
+use anyhow::Context as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::{Change, Entity, LabelError, Name, NameError, Pod, PodId, PodState, ServiceId, User, UserId, Visibility};
 use serde::{Deserialize, Serialize};
+use store::Store;
 
 /// The domain of every host.
 pub const DOMAIN: &str = "bench.test";
@@ -172,6 +174,26 @@ impl Rows {
         let services = self.services.into_iter().map(Entity::Service);
         users.chain(pods).chain(services).map(Change::Put).collect()
     }
+}
+
+/// Users written in one statement's reach of memory.
+const PIECE: usize = 5_000;
+
+/// Writes a platform of so many users into a store, all of it in one batch; `targets`
+/// as for [`rows`].
+///
+/// # Errors
+/// When a name is no good or the store fails.
+pub async fn seed(store: &Store, users: usize, targets: Option<[SocketAddr; 2]>) -> anyhow::Result<()> {
+    let batch = store.begin().await.context("begin to write")?;
+    for first in (0..users).step_by(PIECE) {
+        let rows = rows(first..users.min(first + PIECE), targets).context("make rows")?;
+        batch.add_users(&rows.users).await.context("add users")?;
+        batch.add_pods(&rows.pods).await.context("add pods")?;
+        batch.add_services(&rows.services).await.context("add services")?;
+    }
+    batch.commit().await.context("commit the platform")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The `[control]` section, and what the API takes from other sections.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::config::Section;
-use model::{HostTemplate, Rate, Vantage};
+use model::{HostTemplate, Rate, Vantage, Via};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use crate::listen::{Address, Tls};
 use crate::secret_file::{self, SecretFileError};
 
 const SHORTEST_TOKEN: usize = 16;
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
 
 /// The `[control]` section.
 #[derive(Debug, Clone)]
@@ -125,6 +126,29 @@ pub struct Settings {
     pub limits: Limits,
     /// From where `explain` looks at pods on other machines.
     pub from: Vantage,
+    /// Where edges would connect to at all.
+    pub reach: Reach,
+}
+
+/// Whether an edge would connect to an address for a pod at an address of its own.
+#[derive(Clone)]
+pub struct Reach(Arc<dyn Fn(Option<IpAddr>, SocketAddr, Via) -> bool + Send + Sync>);
+
+impl Reach {
+    /// As an edge's own check says.
+    pub fn new(check: impl Fn(Option<IpAddr>, SocketAddr, Via) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn allows(&self, pod: Option<IpAddr>, address: SocketAddr, via: Via) -> bool {
+        (self.0)(pod, address, via)
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reach(..)")
+    }
 }
 
 /// What edges count, and how much of it they let through.
@@ -250,6 +274,7 @@ mod tests {
                 default: "50/1m".parse().expect("a rate"),
             },
             from: Vantage::default(),
+            reach: Reach::new(|_, _, _| true),
         };
         assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");
         settings.port = 8443;

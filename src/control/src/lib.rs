@@ -13,7 +13,7 @@ mod secret_file;
 mod waiting;
 
 pub use api::router;
-pub use config::{AdminToken, Config, Limits, Settings};
+pub use config::{AdminToken, Config, Limits, Reach, Settings};
 pub use issuer::{Issuer, IssuerError};
 pub use listen::{Address, Listener, Tls};
 pub use secret_file::SecretFileError;

@@ -62,6 +62,14 @@ impl TargetPolicy {
 }
 
 impl TargetPolicy {
+    /// Whether a route of a pod at `pod` may be sent to `addr`, its own or its node's.
+    pub fn may_reach(&self, pod: Option<IpAddr>, addr: SocketAddr, via: Via) -> bool {
+        match via {
+            Via::Pod => self.allows(pod, addr.ip()),
+            Via::Node => self.allows_node(addr),
+        }
+    }
+
     /// Whether a route may be sent to a node for its pod. Nodes are the operator's own
     /// machines: only the ports they forward to pods are anybody's.
     fn allows_node(&self, node: SocketAddr) -> bool {
@@ -73,11 +81,11 @@ impl TargetPolicy {
     /// Where a service without targets of its own is reached.
     fn peer(&self, route: &Route) -> Result<SocketAddr, NoPeer> {
         let (addr, via) = route.peer(&self.from)?;
-        let allowed = match via {
-            Via::Pod => self.allows(route.pod.address, addr.ip()),
-            Via::Node => self.allows_node(addr),
-        };
-        if allowed { Ok(addr) } else { Err(NoPeer::Forbidden) }
+        if self.may_reach(route.pod.address, addr, via) {
+            Ok(addr)
+        } else {
+            Err(NoPeer::Forbidden)
+        }
     }
 }
 

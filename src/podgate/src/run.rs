@@ -115,7 +115,11 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
             user: config.edge.limits.user,
             default: config.edge.limits.default,
         },
-        from: config.edge.options.targets.vantage().clone(),
+        from: options.targets.vantage().clone(),
+        reach: control::Reach::new({
+            let targets = options.targets.clone();
+            move |pod, address, via| targets.may_reach(pod, address, via)
+        }),
     };
     let listener = runtime
         .block_on(control::Listener::bind(&control.listen, control.tls))

@@ -2,8 +2,7 @@
 //!
 //! The steps are those of an edge's `admit`, over a route made of the same rows, decided
 //! by the same functions. Only what an edge alone knows is left out: how much of a limit
-//! is used up, which targets do not answer, and where `edge.allow_targets` lets it
-//! connect to.
+//! is used up, and which targets do not answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -295,29 +294,33 @@ impl Api {
 
     /// Where an admitted request goes; a step only when it ends here after all.
     fn way(&self, route: &Route) -> (Option<Step>, Option<Peer>, u16) {
-        let closed = |why: String| (Some(step(StepName::Pod, Outcome::Refused, why)), None, 503);
+        let closed = |status, why: String| (Some(step(StepName::Pod, Outcome::Refused, why)), None, status);
         if route.pod.state == PodState::Stopped {
-            return closed("the pod is stopped".to_owned());
+            return closed(503, "the pod is stopped".to_owned());
         }
-        if let Some((first, others)) = route.targets.split_first() {
-            let peer = Peer {
-                address: *first,
-                via: Lead::Target,
-                others: others.to_vec(),
+        let (first, via, lead, others) = match route.targets.split_first() {
+            Some((first, others)) => (*first, Via::Pod, Lead::Target, others),
+            None => match route.peer(&self.settings.from) {
+                Ok((address, Via::Pod)) => (address, Via::Pod, Lead::Pod, Default::default()),
+                Ok((address, Via::Node)) => (address, Via::Node, Lead::Node, Default::default()),
+                Err(why) => return closed(503, why.to_string()),
+            },
+        };
+        let mut all = std::iter::once(&first).chain(others);
+        let reach = &self.settings.reach;
+        if let Some(forbidden) = all.find(|address| !reach.allows(route.pod.address, **address, via)) {
+            let why = match via {
+                Via::Pod => format!("{forbidden} is outside the pod's range and edge.allow_targets"),
+                Via::Node => format!("{forbidden} is none of the ports in sidecar.port_range of a node"),
             };
-            return (None, Some(peer), 200);
+            return closed(502, why);
         }
-        match route.peer(&self.settings.from) {
-            Ok((address, via)) => {
-                let via = match via {
-                    Via::Pod => Lead::Pod,
-                    Via::Node => Lead::Node,
-                };
-                let others = Vec::new();
-                (None, Some(Peer { address, via, others }), 200)
-            }
-            Err(why) => closed(why.to_string()),
-        }
+        let peer = Peer {
+            address: first,
+            via: lead,
+            others: others.to_vec(),
+        };
+        (None, Some(peer), 200)
     }
 }
 

@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use model::{Key, Name, Team, TeamId};
 use serde::{Deserialize, Serialize};
+use store::StoreError;
 use utoipa::ToSchema;
 
 use super::body::Body;
@@ -93,7 +94,15 @@ pub(super) async fn put(
     }
     let name = lookup::new_name("team", &team, set.name.as_ref())?;
     let batch = api.begin(&caller, &if_match, None).await?;
-    let team = batch.create_team(&name).await?;
+    let team = match batch.create_team(&name).await {
+        // Somebody was faster: it is there, which is all that was asked for.
+        Err(StoreError::Taken { .. }) => {
+            drop(batch);
+            let found = api.team(name.as_str()).await?;
+            return Ok(tagged(found.revision, Shown::from(found.row)));
+        }
+        made => made?,
+    };
     let revision = batch.commit().await?;
     Ok(write_put(
         &format!("teams/{}", team.id),

@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use model::{Key, Name, User, UserId};
 use serde::{Deserialize, Serialize};
+use store::StoreError;
 use utoipa::ToSchema;
 
 use super::body::Body;
@@ -95,7 +96,15 @@ pub(super) async fn put(
     }
     let name = lookup::new_name("user", &user, set.name.as_ref())?;
     let batch = api.begin(&caller, &if_match, None).await?;
-    let user = batch.create_user(&name).await?;
+    let user = match batch.create_user(&name).await {
+        // Somebody was faster: it is there, which is all that was asked for.
+        Err(StoreError::Taken { .. }) => {
+            drop(batch);
+            let found = api.user(name.as_str()).await?;
+            return Ok(tagged(found.revision, Shown::from(found.row)));
+        }
+        made => made?,
+    };
     let revision = batch.commit().await?;
     Ok(write_put(
         &format!("users/{}", user.id),

@@ -129,6 +129,12 @@ async fn the_peer_is_the_pod_a_target_or_its_node() {
         explain().await["peer"],
         peer("10.100.0.2:1", "target", json!(["10.100.0.2:2"]))
     );
+    let outside = json!({ "targets": ["10.100.0.2:1", "127.0.0.1:22"] });
+    api.patch(&service, outside).await.ok();
+    let forbidden = explain().await;
+    assert_eq!((&forbidden["status"], &forbidden["peer"]), (&json!(502), &Value::Null));
+    let why = forbidden["steps"][4]["detail"].as_str().expect("text");
+    assert!(why.starts_with("127.0.0.1:22 is outside"), "{why}");
     api.patch(&pod, json!({ "state": "stopped" })).await.ok();
     let stopped = explain().await;
     assert_eq!((&stopped["status"], &stopped["peer"]), (&json!(503), &Value::Null));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use control::{AdminToken, Issuer, Limits, Settings};
+use control::{AdminToken, Issuer, Limits, Reach, Settings};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{HostTemplate, Vantage};
@@ -51,6 +51,7 @@ impl Api {
                 default: "50/1m".parse().expect("a rate"),
             },
             from: Vantage::default(),
+            reach: Reach::new(|pod, address, _| pod.is_some() && !address.ip().is_loopback()),
         };
         Self {
             router: control::router(store.clone(), Arc::new(issuer), settings),

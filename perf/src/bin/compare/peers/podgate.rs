@@ -14,9 +14,6 @@ use super::{Checks, Plan, version};
 use crate::process::Program;
 use crate::site::{Site, free_address};
 
-/// Users whose rows go to the store at once.
-const PIECE: usize = 5_000;
-
 pub(super) async fn plan(site: &Site) -> Result<Option<Plan>> {
     let Some(path) = &site.podgate else {
         return Ok(None);
@@ -77,14 +74,6 @@ async fn seed(site: &Site) -> Result<std::path::PathBuf> {
     let store = Store::open(&format!("sqlite:{}", file.display()))
         .await
         .context("open the store")?;
-    let batch = store.begin().await.context("begin to write")?;
-    for first in (0..site.users()).step_by(PIECE) {
-        let users = first..site.users().min(first + PIECE);
-        let rows = fleet::rows(users, Some([site.backend, site.echo])).context("make rows")?;
-        batch.add_users(&rows.users).await.context("add users")?;
-        batch.add_pods(&rows.pods).await.context("add pods")?;
-        batch.add_services(&rows.services).await.context("add services")?;
-    }
-    batch.commit().await.context("commit the platform")?;
+    fleet::seed(&store, site.users(), Some([site.backend, site.echo])).await?;
     Ok(file)
 }
