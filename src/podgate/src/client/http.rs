@@ -203,7 +203,8 @@ mod tests {
                 // One answer on each connection, which is then closed without a word.
                 let (mut stream, _) = listener.accept().await.expect("a connection");
                 let mut head = [0; 1024];
-                stream.read(&mut head).await.expect("a request");
+                let read = stream.read(&mut head).await.expect("a request");
+                assert!(read > 0, "a request comes on each connection");
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
                 stream.write_all(answer).await.expect("an answer");
             }
