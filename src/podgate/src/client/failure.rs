@@ -71,10 +71,12 @@ impl Refused {
             ("", title) => title.to_owned(),
             (detail, _) => detail.trim_end_matches('.').to_owned(),
         };
-        match field {
+        let line = match field {
             Some(field) => format!("{field}: {said}"),
             None => said,
-        }
+        };
+        // Nothing that comes from elsewhere steers a terminal.
+        line.replace(char::is_control, "\u{fffd}")
     }
 
     fn advice(&self) -> Option<String> {

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::endpoint::{Endpoint, Place};
 
-/// How long one request may take, its connection included; [`HttpError::Timeout`] says it.
+/// How long one request may take, its connection included; `HttpError::Timeout` says it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Far more than a page of any list.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -163,4 +163,59 @@ fn tls(ca: Option<&Path>) -> anyhow::Result<TlsConnector> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn client() -> (TcpListener, Http) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let endpoint = format!("http://{address}").parse().expect("a URL");
+        (listener, Http::new(endpoint, None).expect("a client"))
+    }
+
+    fn request() -> Request<Full<Bytes>> {
+        let request = Request::post("/").header("host", "localhost");
+        request.body(Full::default()).expect("a request")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_not_waited_for_for_ever() {
+        let (_listener, http) = client().await;
+        let error = http.send(request()).await.expect_err("nobody answers");
+        assert!(matches!(error, HttpError::Timeout(_)), "{error}");
+        assert!(
+            error.to_string().ends_with(&format!("{} s", PATIENCE.as_secs())),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_is_made_again() {
+        let (listener, http) = client().await;
+        let server = tokio::spawn(async move {
+            for _ in 0..3 {
+                // One answer on each connection, which is then closed without a word.
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.expect("a request");
+                assert!(read > 0, "a request comes on each connection");
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer).await.expect("an answer");
+            }
+        });
+        for _ in 0..3 {
+            let (status, body) = http.send(request()).await.expect("an answer");
+            assert_eq!((status, body.as_ref()), (StatusCode::OK, b"ok".as_slice()));
+            // The close arrives.
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.await.expect("served");
+    }
 }
