@@ -12,7 +12,7 @@ mod pods;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -197,6 +197,8 @@ pub struct Table {
     /// When the table was last known to be what the store says, and how far behind
     /// it was then.
     contact: ArcSwap<Option<(Instant, Duration)>>,
+    /// Whether a snapshot has yet to come in whole.
+    gathering: AtomicBool,
 }
 
 impl Default for Table {
@@ -217,6 +219,7 @@ impl Table {
             revision: AtomicU64::new(0),
             balancers: crate::balance::Registry::default(),
             contact: ArcSwap::default(),
+            gathering: AtomicBool::new(true),
         }
     }
 
@@ -234,6 +237,7 @@ impl Table {
         let live = self.live.load_full();
         if update.reset {
             writer.staging = Some((Assembler::default(), Arc::default()));
+            self.gathering.store(true, Ordering::Release);
         }
         let keys = match writer.staging.take() {
             None => {
@@ -255,14 +259,18 @@ impl Table {
         };
         if let Some(Revision(revision)) = update.revision {
             self.revision.store(revision, Ordering::Release);
+            self.gathering.store(false, Ordering::Release);
             self.in_touch(Instant::now());
         }
         keys
     }
 
-    /// Notes that the feed has just heard from the store, news or not.
+    /// Notes that the feed has just heard from the store, news or not. While a snapshot
+    /// comes in that says nothing of the table: it is not what the store says yet.
     pub fn in_touch(&self, now: Instant) {
-        self.contact.store(Arc::new(Some((now, Duration::ZERO))));
+        if !self.gathering.load(Ordering::Acquire) {
+            self.contact.store(Arc::new(Some((now, Duration::ZERO))));
+        }
     }
 
     /// Notes that the table is what the store said `age` ago: it comes from disk.

@@ -68,14 +68,17 @@ pub(crate) async fn follow(opening: Opening, edge: edge::Handle, disk: Option<Pa
             .ok()
     });
     let journal = journal.map(Arc::new);
-    tokio::spawn(tell_contact(feed.contact(), edge.clone(), journal.clone()));
-    let mut update = first;
-    loop {
+    let take = async |update| {
         if let Some(journal) = &journal {
             journal.record(&update).await;
         }
         edge.apply(update);
-        update = next(&mut feed).await;
+    };
+    // What is known is out of date until all of this has come.
+    take(first).await;
+    tokio::spawn(tell_contact(feed.contact(), edge.clone(), journal.clone()));
+    loop {
+        take(next(&mut feed).await).await;
     }
 }
 

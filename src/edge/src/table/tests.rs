@@ -258,7 +258,13 @@ fn a_label_can_move_to_another_pod() {
 fn a_new_snapshot_replaces_the_table_only_when_complete() {
     let world = World::new();
     let table = Table::new();
+    let start = std::time::Instant::now();
+    let later = start + std::time::Duration::from_secs(60);
+    table.in_touch(start);
+    assert_eq!(table.staleness(later), None, "in touch, and nothing to serve yet");
     table.apply(put(world.rows()));
+    table.in_touch(start);
+    assert_eq!(table.staleness(later), Some(later - start));
     let mut others = World::new();
     others.service.host = host("api-myproject-john");
     let rows: Vec<Change> = others.rows().into_iter().map(Change::Put).collect();
@@ -273,6 +279,8 @@ fn a_new_snapshot_replaces_the_table_only_when_complete() {
         revision: None,
     });
     assert!(whole(&table, &world), "the old one serves");
+    table.in_touch(later);
+    assert_eq!(table.staleness(later), Some(later - start), "and is as old as it was");
     table.apply(Update {
         reset: false,
         changes: vec![],
@@ -281,6 +289,8 @@ fn a_new_snapshot_replaces_the_table_only_when_complete() {
     assert!(route(&table, "app-myproject-john").is_none());
     assert!(route(&table, "api-myproject-john").is_some());
     assert_eq!(table.revision(), Revision(7));
+    table.in_touch(later);
+    assert_eq!(table.staleness(later), Some(std::time::Duration::ZERO));
     assert_eq!(table.live.load().users.len(), 2);
 }
 
