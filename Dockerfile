@@ -1,8 +1,8 @@
 # podgate's image: one binary on Debian, run by a user without privileges.
 #
 #   docker build -t podgate .            (podman: add --format docker for the health check)
-#   docker run --name podgate -p 8080:8080 -p 127.0.0.1:9091:9091 -v podgate:/var/lib/podgate podgate
-#   docker exec podgate cat admin.token      # opens the API on :9091
+#   docker run --name podgate -p 8080:8080 -v podgate:/var/lib/podgate podgate
+#   docker exec podgate podgate user add john
 #
 # Its config is conf/podgate.container.toml; mount your own over /etc/podgate.
 
@@ -27,8 +27,9 @@ COPY --from=build /out/etc /etc
 USER 65532:65532
 WORKDIR /var/lib/podgate
 VOLUME /var/lib/podgate
-# HTTP, HTTPS, admin (metrics and health), control API.
-EXPOSE 8080 8443 9090 9091
+# HTTP, HTTPS, admin (metrics and health); the API is on a socket in the volume.
+ENV PODGATE_URL=unix:/var/lib/podgate/api.sock
+EXPOSE 8080 8443 9090
 # The admin listener's word on itself; bash speaks TCP, and nothing need be installed.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9090 && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
