@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::Method;
 use integration::edge::Fleet;
 use integration::edge::fleet::Member;
+use integration::edge::podgate::binary;
 use integration::origin;
+use integration::process::Program;
 use integration::wait::{full_size, until};
 use model::{Change, Entity, Key};
 use serde_json::{Value, json};
@@ -31,20 +33,32 @@ async fn all_answer(fleet: &Fleet, token: Option<&str>, expected: u16) {
     }
 }
 
-/// john's pod with its service at `target`; answers the path of the pod.
-async fn make(fleet: &Fleet, target: std::net::SocketAddr) -> String {
-    let api = &fleet.api;
+/// john's pod with its service at `target`, made as operators do; answers the path of
+/// the pod.
+async fn make(fleet: &Fleet, target: std::net::SocketAddr) -> &'static str {
+    let podgate = async |line: &str| {
+        let made = Program::at(binary())
+            .args(line.split(' '))
+            .env("PODGATE_URL", &fleet.api.url)
+            .env("PODGATE_TOKEN", fleet.api.token)
+            .finish()
+            .await;
+        assert!(
+            made.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        String::from_utf8(made.stdout).expect("UTF-8")
+    };
     for user in ["john", "mary", "ann"] {
-        api.ok(Method::POST, "users", json!({ "name": user })).await;
+        podgate(&format!("user add {user}")).await;
     }
-    api.ok(Method::POST, "teams", json!({ "name": "crew" })).await;
-    let pod = json!({ "name": "myproject", "owner": "john", "team": "crew" });
-    let pod = api.ok(Method::POST, "pods", pod).await;
-    let pod = format!("pods/{}", pod["id"].as_str().expect("an id"));
-    let service = json!({ "name": "app", "port": 3000, "visibility": "public", "targets": [target.to_string()] });
-    let made = api.ok(Method::POST, &format!("{pod}/services"), service).await;
-    assert_eq!(made["host"], format!("{LABEL}.podgate.localhost"));
-    pod
+    podgate("team add crew").await;
+    podgate("pod add john/myproject --team crew").await;
+    let service = format!("service add john/myproject/app --port 3000 --visibility public --target {target}");
+    let told = podgate(&service).await;
+    assert!(told.contains(&format!("{LABEL}.podgate.localhost")), "{told}");
+    "pods/john%2Fmyproject"
 }
 
 #[tokio::test]
@@ -87,7 +101,7 @@ async fn every_edge_serves_what_the_api_made_and_closes_what_it_closed() {
 
     api.ok(Method::DELETE, "users/mary", Value::Null).await;
     all_answer(&fleet, Some(&mary), 401).await;
-    api.ok(Method::DELETE, &pod, Value::Null).await;
+    api.ok(Method::DELETE, pod, Value::Null).await;
     all_answer(&fleet, Some(&john), 404).await;
 }
 
@@ -155,7 +169,7 @@ async fn a_database_that_is_away_for_a_while_costs_no_request_and_no_change() {
         assert!(age > away.as_secs_f64() - 1.0, "{age}");
         assert_eq!(edge.admin("/readyz").await.status(), 200);
     }
-    let refused = fleet.api.call(Method::DELETE, &pod, Value::Null).await;
+    let refused = fleet.api.call(Method::DELETE, pod, Value::Null).await;
     assert_eq!(refused.status(), 503, "{refused:?}");
     fleet.postgres.resume().await;
     for edge in &fleet.edges {
@@ -168,7 +182,7 @@ async fn a_database_that_is_away_for_a_while_costs_no_request_and_no_change() {
     assert!(answers > 100, "{answers} answers");
     assert_eq!(failures, 0, "of {answers}");
     until("the API to work again", async || {
-        let answer = fleet.api.call(Method::DELETE, &pod, Value::Null).await;
+        let answer = fleet.api.call(Method::DELETE, pod, Value::Null).await;
         (answer.status() == 204).then_some(())
     })
     .await;

@@ -1,9 +1,12 @@
 //! Where podgate is, and which token opens it.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 
+use integration::edge;
 use integration::process::{Process, Program, free_address};
 use integration::tls::Authority;
+use integration::world::World;
 
 use super::{Said, Site, TOKEN, client};
 
@@ -155,4 +158,72 @@ async fn by_tls_and_by_a_socket() {
     assert!(untrusted.contains("certificate"), "{untrusted}");
     let empty = said(ask(&["user", "list", "--ca", &file], &https)).await.failed(1);
     assert!(empty.contains("holds no certificate"), "{empty}");
+}
+
+#[tokio::test]
+async fn podgate_listens_on_a_socket_of_its_own() {
+    let home = tempfile::tempdir().expect("a directory");
+    let socket = home.path().join("api.sock");
+    let url = format!("unix:{}", socket.display());
+    let mut podgate = edge::with_world(World::new())
+        .set("control.listen", url.as_str())
+        .set("control.admin_token", TOKEN)
+        .podgate()
+        .await;
+    let ask = |args: &[&str]| client(args).env("PODGATE_URL", &url).env("PODGATE_TOKEN", TOKEN);
+    said(ask(&["user", "add", "john"])).await.good();
+    let mode = std::fs::metadata(&socket).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660, "nobody's but its owner's and group's");
+    // A socket that a killed podgate left is no hindrance to the next one.
+    podgate.restart().await;
+    assert_eq!(said(ask(&["user", "list"])).await.good().lines().count(), 2);
+    // One that somebody answers at is.
+    let config = podgate.config().display().to_string();
+    let text = std::fs::read_to_string(&config).expect("read the config");
+    let mut other: toml::Table = text.parse().expect("TOML");
+    other.remove("edge");
+    let store = format!("sqlite:{}", home.path().join("other.db").display());
+    other["store"]["url"] = store.into();
+    other["store"]["data_dir"] = home.path().display().to_string().into();
+    let file = home.path().join("other.toml");
+    std::fs::write(&file, other.to_string()).expect("write");
+    let told = said(client(&["run", "-c", &file.display().to_string()]))
+        .await
+        .failed(1);
+    assert!(told.contains("listen on control.listen unix:"), "{told}");
+    said(ask(&["user", "list"])).await.good();
+}
+
+#[tokio::test]
+async fn podgate_speaks_tls_where_others_can_connect() {
+    let home = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new();
+    let certificate = authority.issue(&["127.0.0.1"], home.path(), "api");
+    let ca = home.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).expect("write the authority");
+    let address = free_address();
+    let mut tls = toml::Table::new();
+    tls.insert("cert".into(), certificate.cert.display().to_string().into());
+    tls.insert("key".into(), certificate.key.display().to_string().into());
+    let _podgate = edge::with_world(World::new())
+        .set("control.listen", format!("0.0.0.0:{}", address.port()))
+        .set("control.tls", tls)
+        .set("control.admin_token", TOKEN)
+        .podgate()
+        .await;
+    let (plain, https) = (format!("http://{address}"), format!("https://{address}"));
+    let ca = ca.display().to_string();
+    let ask = |args: &[&str], url: &str| {
+        client(args)
+            .env("PODGATE_URL", url)
+            .env("PODGATE_CA", &ca)
+            .env("PODGATE_TOKEN", TOKEN)
+    };
+    // Handshakes that never come hold nobody up.
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(address).await.expect("connect"));
+    }
+    said(ask(&["user", "add", "john"], &https)).await.good();
+    said(ask(&["user", "list"], &plain)).await.failed(1);
 }

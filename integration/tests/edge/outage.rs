@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use integration::client::{Door, Request};
 use integration::database::Postgres;
-use integration::edge;
+use integration::edge::{self, Podgate};
 use integration::origin;
 use integration::process::{Program, free_address};
 use integration::wait::until;
@@ -12,6 +12,27 @@ use integration::world::World;
 use model::Visibility;
 
 const LABEL: &str = "app-pod-john";
+
+/// Removes a service as soon as the database lets us, and waits until the edge has, too.
+async fn removes_the_api(edge: &Podgate) {
+    let pod = edge.world.pod_id("pod-john");
+    until("the database to take writes", async || {
+        edge.store
+            .delete_service(pod, &integration::world::name("api"))
+            .await
+            .ok()
+    })
+    .await;
+    until("the edge to have caught up", async || {
+        let answer = edge
+            .request("api-pod-john", "/")
+            .token(&edge.token("john"))
+            .send()
+            .await;
+        (answer.status() == 404).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn an_edge_serves_on_without_its_database_and_catches_up_after() {
@@ -46,23 +67,7 @@ async fn an_edge_serves_on_without_its_database_and_catches_up_after() {
     assert_eq!(edge.get(LABEL, "/").await.body(), "hello");
 
     postgres.resume().await;
-    let pod = edge.world.pod_id("pod-john");
-    until("the database to take writes", async || {
-        edge.store
-            .delete_service(pod, &integration::world::name("api"))
-            .await
-            .ok()
-    })
-    .await;
-    until("the edge to have caught up", async || {
-        let answer = edge
-            .request("api-pod-john", "/")
-            .token(&edge.token("john"))
-            .send()
-            .await;
-        (answer.status() == 404).then_some(())
-    })
-    .await;
+    removes_the_api(&edge).await;
     assert!(
         edge.metric("podgate_table_staleness_seconds", &[])
             .await
@@ -102,22 +107,7 @@ async fn an_edge_that_starts_without_its_database_serves_what_it_last_knew() {
 
     // It is back, and so is the feed: nobody restarts anything.
     postgres.resume().await;
-    until("the database to take writes", async || {
-        edge.store
-            .delete_service(pod, &integration::world::name("api"))
-            .await
-            .ok()
-    })
-    .await;
-    until("the edge to have caught up", async || {
-        let answer = edge
-            .request("api-pod-john", "/")
-            .token(&edge.token("john"))
-            .send()
-            .await;
-        (answer.status() == 404).then_some(())
-    })
-    .await;
+    removes_the_api(&edge).await;
     assert_eq!(edge.get(LABEL, "/").await.body(), "hello");
 }
 
