@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::{Revision, Update};
 
@@ -28,6 +28,8 @@ mod writer;
 /// changes, which must not, give the file up beyond the second.
 const UNHURRIED: usize = 8 << 20;
 const TOO_MUCH: usize = 64 << 20;
+/// How long a piece of a snapshot waits for the disk before the file is given up.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to serve from disk.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +128,12 @@ impl Journal {
         let was_in_snapshot = self.in_snapshot.load(Ordering::Relaxed) || update.reset;
         self.in_snapshot.store(was_in_snapshot && !complete, Ordering::Relaxed);
         if was_in_snapshot {
+            let since = Instant::now();
             while self.backlog.bytes.load(Ordering::Relaxed) > UNHURRIED {
+                // A disk that hangs must not keep the edge from its routes.
+                if self.backlog.broken.load(Ordering::Acquire) || since.elapsed() > HANGS {
+                    return self.give_up();
+                }
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         } else if self.backlog.bytes.load(Ordering::Relaxed) > TOO_MUCH {

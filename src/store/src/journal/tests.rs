@@ -178,3 +178,32 @@ async fn no_file_can_be_made() {
     until(|| journal.backlog.bytes.load(Ordering::Relaxed) == 0);
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_nobody_from_a_snapshot() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("routes.journal");
+    // Nobody takes the lines: a write that never returns.
+    let (lines, held) = mpsc::channel();
+    let journal = Journal {
+        lines,
+        backlog: Arc::default(),
+        in_snapshot: AtomicBool::new(false),
+    };
+    journal.backlog.bytes.fetch_add(UNHURRIED + 1, Ordering::Relaxed);
+    journal.record(&update(true, vec![put(&user("john"))], None)).await;
+    for _ in 0..1_000 {
+        journal.record(&update(false, vec![], None)).await;
+    }
+    journal.record(&update(false, vec![], Some(1))).await;
+    assert!(journal.backlog.broken.load(Ordering::Acquire));
+    // When the disk goes on after all, nothing half written is taken for whole.
+    let backlog = Arc::clone(&journal.backlog);
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || writer::Writer::new(path, backlog).run(&held)
+    });
+    drop(journal);
+    writer.join().expect("no panic");
+    assert!(!path.exists());
+}
