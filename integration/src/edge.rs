@@ -301,6 +301,16 @@ impl Access {
             .collect();
         (!values.is_empty()).then(|| values.iter().sum())
     }
+
+    /// The same, asked until it is at least `least`: a request is counted when its
+    /// answer is out, so its client may be the quicker one.
+    pub async fn counted(&self, name: &str, labels: &[&str], least: f64) -> f64 {
+        crate::wait::until(name, async || {
+            let value = self.metric(name, labels).await?;
+            (value >= least).then_some(value)
+        })
+        .await
+    }
 }
 
 impl fmt::Debug for Access {

@@ -29,22 +29,18 @@ async fn requests_are_counted_by_what_the_table_calls_them() {
     edge.get("no-such-service", "/").await;
 
     let pod = format!("pod=\"{}\"", edge.world.pod_id("pod-john"));
-    let requests = async |labels: &[&str]| edge.metric("podgate_http_requests_total", labels).await;
-    assert_eq!(requests(&[&pod, "service=\"app\"", "code=\"200\""]).await, Some(3.0));
-    assert_eq!(requests(&[&pod, "service=\"app\"", "code=\"500\""]).await, Some(1.0));
-    assert_eq!(requests(&[&pod, "service=\"api\"", "code=\"401\""]).await, Some(1.0));
-    assert_eq!(requests(&[&pod, "service=\"api\"", "code=\"200\""]).await, Some(1.0));
-    assert_eq!(requests(&["pod=\"\"", "code=\"404\""]).await, Some(1.0));
-    assert_eq!(
-        edge.metric("podgate_http_request_duration_seconds_count", &["service=\"app\""])
-            .await,
-        Some(4.0)
-    );
-    assert!(
-        edge.metric("podgate_auth_total", &["no_credential"])
-            .await
-            .is_some_and(|count| count >= 1.0)
-    );
+    let requests = async |labels: &[&str], count| {
+        let counted = edge.counted("podgate_http_requests_total", labels, count).await;
+        assert_eq!(counted, count, "{labels:?}");
+    };
+    requests(&[&pod, "service=\"app\"", "code=\"200\""], 3.0).await;
+    requests(&[&pod, "service=\"app\"", "code=\"500\""], 1.0).await;
+    requests(&[&pod, "service=\"api\"", "code=\"401\""], 1.0).await;
+    requests(&[&pod, "service=\"api\"", "code=\"200\""], 1.0).await;
+    requests(&["pod=\"\"", "code=\"404\""], 1.0).await;
+    let durations = "podgate_http_request_duration_seconds_count";
+    assert_eq!(edge.counted(durations, &["service=\"app\""], 4.0).await, 4.0);
+    edge.counted("podgate_auth_total", &["no_credential"], 1.0).await;
     assert_eq!(edge.metric("podgate_routes", &[]).await, Some(2.0));
     for name in [
         "podgate_table_revision",
@@ -76,6 +72,13 @@ async fn nothing_a_client_sends_becomes_a_label() {
         .method("BREW".parse().expect("a method"))
         .send()
         .await;
+    for labels in [
+        &["service=\"app\"", "code=\"200\""],
+        &["service=\"app\"", "code=\"404\""],
+        &["pod=\"\"", "code=\"404\""],
+    ] {
+        edge.counted("podgate_http_requests_total", labels, 1.0).await;
+    }
     let before = series().await;
     for n in 0..100 {
         edge.get(&format!("made-up-{n}"), &format!("/{n}")).await;

@@ -24,11 +24,8 @@ async fn vite_updates_a_page_live() {
         .iter()
         .any(|socket| socket["url"].as_str().is_some_and(|at| at.contains(&host(LABEL))));
     assert!(live, "the update came through the edge: {seen}");
-    assert!(
-        edge.metric("podgate_http_requests_total", &["service=\"app\"", "code=\"200\""])
-            .await
-            >= Some(2.0)
-    );
+    edge.counted("podgate_http_requests_total", &["service=\"app\"", "code=\"200\""], 2.0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,9 +41,10 @@ async fn a_terminal_in_the_browser_runs_a_command() {
             .is_some_and(|screen| screen.contains("answer-42")),
         "{seen}"
     );
-    assert!(
-        edge.metric("podgate_http_requests_total", &["service=\"term\"", "code=\"101\""])
-            .await
-            >= Some(1.0)
-    );
+    edge.counted(
+        "podgate_http_requests_total",
+        &["service=\"term\"", "code=\"101\""],
+        1.0,
+    )
+    .await;
 }

@@ -44,7 +44,7 @@ async fn a_public_service_limits_each_address() {
     let over = edge.get("app-pod-john", "/").await;
     assert_eq!(over.status(), 429);
     assert_eq!(origin.hits("/"), 5);
-    assert_eq!(edge.metric("podgate_limited_total", &["public"]).await, Some(1.0));
+    assert_eq!(edge.counted("podgate_limited_total", &["public"], 1.0).await, 1.0);
 }
 
 #[tokio::test]
