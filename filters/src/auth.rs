@@ -36,8 +36,11 @@ pub struct Caller {
     pub user: Arc<User>,
     /// Where the credential was found.
     pub source: Source,
-    /// When the credential ends: a connection that outlives it should not.
+    /// When the credential ends.
     pub expires: UnixMillis,
+    /// When the caller signed in, or the token was made, if it says so: what the end of
+    /// the user's sessions is measured against.
+    pub since: Option<UnixMillis>,
 }
 
 /// Leave to enter. Only [`Auth::check`] gives it.
@@ -309,6 +312,7 @@ impl Auth {
             user,
             source,
             expires: verified.expires.plus(self.config.leeway),
+            since: verified.issued,
         }))
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Verified {
     /// Good from this moment.
     not_before: Option<UnixMillis>,
     /// When it was made, if it says so.
-    issued: Option<UnixMillis>,
+    pub(super) issued: Option<UnixMillis>,
     /// The key that signed it.
     pub(super) print: Print,
 }
