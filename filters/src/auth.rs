@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use jsonwebtoken::errors::ErrorKind;
-use model::{Access, Decision, IssuerKey, Route, UnixMillis, User, decide};
+use model::{Access, Decision, IssuerKey, UnixMillis, User, decide};
+use uuid::Uuid;
 
 use crate::limit::ClientPass;
+use crate::login::{self, LoginFault};
+use crate::origin::Visit;
 use crate::{Now, Refusal, Table};
 
 mod cache;
@@ -24,12 +26,13 @@ use cache::VerifiedTokens;
 pub use config::Config;
 pub use credential::{Source, X_PODGATE_TOKEN};
 use keyring::{Issuer, Keyring};
+pub use token::Session;
 use token::{Subject, Verified};
 
 pub use crate::cookie::SESSION as SESSION_COOKIE;
 
 /// A user whose credential was good.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Caller {
     /// The user, as the table has it now.
@@ -41,6 +44,8 @@ pub struct Caller {
     /// When the caller signed in, or the token was made, if it says so: what the end of
     /// the user's sessions is measured against.
     pub since: Option<UnixMillis>,
+    /// The browser's session, when that was the credential.
+    pub session: Option<Arc<Session>>,
 }
 
 /// Leave to enter. Only [`Auth::check`] gives it.
@@ -115,6 +120,10 @@ pub enum Fault {
     UnknownUser,
     /// Issued before its user's sessions were ended, or without saying when.
     SessionEnded,
+    /// A session or token in our cookie, on a request that another origin's page made.
+    ForeignOrigin,
+    /// A ticket that does not fit the browser's nonce.
+    OtherBrowser,
     /// Not verified: the address has guessed wrong too often.
     GuessedTooOften,
 }
@@ -137,6 +146,8 @@ impl Fault {
             Self::NotYet => "not_yet",
             Self::UnknownUser => "unknown_user",
             Self::SessionEnded => "session_ended",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::OtherBrowser => "other_browser",
             Self::GuessedTooOften => "guessed_too_often",
         }
     }
@@ -202,18 +213,17 @@ impl Auth {
     /// anonymous.
     ///
     /// # Errors
-    /// [`Refusal::NoCredential`], [`Refusal::BadCredential`], [`Refusal::NoAccess`], or
-    /// [`Refusal::Limited`] where a credential was not verified because its sender has
+    /// [`Refusal::NoCredential`], [`Refusal::BadCredential`], [`Refusal::NoAccess`],
+    /// [`Refusal::ForeignOrigin`], or [`Refusal::Limited`] where a credential was not verified because its sender has
     /// guessed wrong too often.
-    pub fn check<T: Table>(
+    pub(crate) fn check<T: Table>(
         &self,
-        table: &T,
-        route: &Route,
-        request: &Parts,
+        visit: &Visit<'_, T>,
         pass: &ClientPass<'_>,
         now: Now,
     ) -> Result<Permit, Denied> {
-        let (caller, stranger) = match self.identify(table, &request.headers, pass, now) {
+        let route = visit.route;
+        let (caller, stranger) = match self.identify(visit, pass, now) {
             Ok(Some(caller)) => (Some(caller), None),
             Ok(None) => (None, None),
             Err(stranger) => (None, Some(stranger)),
@@ -231,29 +241,101 @@ impl Auth {
     /// Whether an `Authorization` value carries a token that names one of our issuers,
     /// valid or not, so that it must not reach a pod.
     pub fn is_ours(&self, authorization: &HeaderValue) -> bool {
-        credential::words(authorization).any(|word| token::names_issuer(&self.keyring, word))
+        credential::words(authorization.as_bytes()).any(|word| token::names_issuer(&self.keyring, word))
+    }
+
+    /// The same for any text.
+    pub(crate) fn names_us(&self, text: &str) -> bool {
+        credential::words(text.as_bytes()).any(|word| token::names_issuer(&self.keyring, word))
+    }
+
+    /// Who a ticket signs in at a host, and the ticket's id and end.
+    ///
+    /// # Errors
+    /// What is wrong with it; or that its sender has guessed wrong too often.
+    pub(crate) fn ticket<T: Table>(
+        &self,
+        visit: &Visit<'_, T>,
+        text: &str,
+        pass: &ClientPass<'_>,
+        now: Now,
+    ) -> Result<(Arc<User>, Uuid, UnixMillis), Denied> {
+        let denied = |refusal, fault| Denied {
+            refusal,
+            caller: None,
+            fault: Some(fault),
+        };
+        let bad = |fault| denied(Refusal::Login(LoginFault::BadTicket), fault);
+        pass.may_guess(now)
+            .map_err(|refusal| denied(refusal, Fault::GuessedTooOften))?;
+        let ticket = token::ticket(&self.keyring, &self.config.domain, text).map_err(|fault| {
+            pass.guessed_wrong(now);
+            bad(fault)
+        })?;
+        if *ticket.label != *visit.route.host.as_str() {
+            return Err(bad(Fault::WrongAudience));
+        }
+        if now.unix >= ticket.expires.plus(self.config.leeway) {
+            return Err(bad(Fault::Expired));
+        }
+        if !login::is_same_browser(visit.request, ticket.nonce.as_deref()) {
+            return Err(denied(Refusal::Login(LoginFault::OtherBrowser), Fault::OtherBrowser));
+        }
+        let user = visit.table.user(ticket.user).ok_or(bad(Fault::UnknownUser))?;
+        if ticket.issued < user.sessions_from {
+            return Err(bad(Fault::SessionEnded));
+        }
+        Ok((user, ticket.id, ticket.expires.plus(self.config.leeway)))
+    }
+
+    /// Until when a session lasts that began at `since` and is made at `now`; `None`
+    /// when it has lasted as long as any may.
+    pub fn session_end(&self, since: UnixMillis, now: UnixMillis) -> Option<UnixMillis> {
+        let end = now
+            .plus(self.config.session_ttl)
+            .min(since.plus(self.config.session_max));
+        (end > now).then_some(end)
+    }
+
+    /// Whether it is time to renew a caller's session.
+    pub fn is_renewal_due(&self, caller: &Caller, now: UnixMillis) -> bool {
+        let session = caller.session.as_ref();
+        session.is_some_and(|session| session.is_due(self.config.session_ttl, now))
+    }
+
+    /// Whether a signature of podgate's under this key id would be accepted now.
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keyring.own().is_some_and(|own| own.key(Some(kid)).is_some())
     }
 
     fn identify<T: Table>(
         &self,
-        table: &T,
-        headers: &HeaderMap,
+        visit: &Visit<'_, T>,
         pass: &ClientPass<'_>,
         now: Now,
     ) -> Result<Option<Caller>, Stranger> {
+        let headers = &visit.request.headers;
         if let Some(named) = credential::named(headers) {
             let verified = match named.token {
                 Some(token) => self.verify(token, |_| true, pass, now)?,
                 None => return Err(wrong(Fault::Unreadable, pass, now)),
             };
-            return self.admit(table, verified, named.source, now);
+            let caller = self.admit(visit, verified, named.source, now)?;
+            // A browser sends the cookie whoever asks it to.
+            if named.source == Source::Cookie && !visit.may_use_session() {
+                return Err(Stranger {
+                    refusal: Refusal::ForeignOrigin,
+                    fault: Fault::ForeignOrigin,
+                });
+            }
+            return Ok(caller);
         }
         for token in credential::bearers(headers) {
             // Asked only when the cache does not know the token: what it knows is ours.
             let ours = |token: &str| token::names_issuer(&self.keyring, token);
             let verified = self.verify(token, ours, pass, now)?;
             if verified.is_some() {
-                return self.admit(table, verified, Source::Bearer, now);
+                return self.admit(visit, verified, Source::Bearer, now);
             }
         }
         Ok(None)
@@ -282,7 +364,8 @@ impl Auth {
             refusal,
             fault: Fault::GuessedTooOften,
         })?;
-        let verified = token::verify(&self.keyring, token).map_err(|fault| wrong(fault, pass, now))?;
+        let verified =
+            token::verify(&self.keyring, &self.config.domain, token).map_err(|fault| wrong(fault, pass, now))?;
         if let Some(key) = key {
             self.verified.keep(key, verified.clone());
         }
@@ -293,16 +376,25 @@ impl Auth {
     /// user is gone was not guessed, so it does not count as such.
     fn admit<T: Table>(
         &self,
-        table: &T,
+        visit: &Visit<'_, T>,
         verified: Option<Verified>,
         source: Source,
         now: Now,
     ) -> Result<Option<Caller>, Stranger> {
         let Some(verified) = verified else { return Ok(None) };
         verified.at(now.unix, self.config.leeway).map_err(Stranger::bad)?;
+        if let Some(session) = &verified.session {
+            // For a browser's use at one host: nowhere else is it a credential.
+            if source != Source::Cookie {
+                return Err(Stranger::bad(Fault::Unsupported));
+            }
+            if !session.is_for(visit.route.host.as_str()) {
+                return Err(Stranger::bad(Fault::WrongAudience));
+            }
+        }
         let user = match &verified.subject {
-            Subject::Id(id) => table.user(*id),
-            Subject::Name(name) => table.user_named(name),
+            Subject::Id(id) => visit.table.user(*id),
+            Subject::Name(name) => visit.table.user_named(name),
         };
         let user = user.ok_or(Stranger::bad(Fault::UnknownUser))?;
         if !verified.is_of_session(user.sessions_from) {
@@ -313,6 +405,7 @@ impl Auth {
             source,
             expires: verified.expires.plus(self.config.leeway),
             since: verified.issued,
+            session: verified.session,
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! Our cookie among an app's: found by its exact name, and cut out without touching
+//! Our cookies among an app's: found by their exact names, and cut out without touching
 //! a byte of the others.
 //!
 //! Names are compared byte for byte. A laxer match (case, encodings) would let a
@@ -14,15 +14,26 @@ use crate::value::Values;
 
 /// The name of our session cookie.
 pub const SESSION: &str = "__Host-podgate";
+/// The name of the cookie that a sign-in leaves in the browser it began in.
+pub(crate) const LOGIN: &str = "__Host-podgate-login";
 
-/// The value of our cookie, when one came and is not empty. Of several the first
+/// Every name of ours. The first begins all of them.
+const OURS: [&str; 2] = [SESSION, LOGIN];
+
+/// The value of a cookie of ours, when one came and is not empty. Of several the first
 /// counts: with partitioned and unpartitioned cookies a browser may send both.
-pub(crate) fn session(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn value<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> {
     headers.get_all(COOKIE).iter().find_map(|line| {
         pairs(line.as_bytes())
-            .filter_map(session_value)
+            .filter_map(|pair| split(pair).filter(|(found, _)| *found == name.as_bytes()))
+            .map(|(_, value)| value)
             .find(|value| !value.is_empty())
     })
+}
+
+/// Whether a cookie's name is one of ours.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    OURS.iter().any(|ours| name == ours.as_bytes())
 }
 
 /// What becomes of the `Cookie` lines on their way to a pod.
@@ -30,15 +41,15 @@ pub(crate) fn session(headers: &HeaderMap) -> Option<&[u8]> {
 pub(crate) enum Cut {
     /// Nothing: at most one line, and ours is not in it.
     Keep,
-    /// Nothing but our cookie was there.
+    /// Nothing but cookies of ours was there.
     Remove,
     /// One line with the others.
     Replace(HeaderValue),
 }
 
-/// The `Cookie` lines without our cookie, and as one line: HTTP/2 clients send them
-/// in crumbs, which have to be joined for an HTTP/1.1 server (RFC 9113, 8.2.3).
-pub(crate) fn without_session(headers: &HeaderMap) -> Cut {
+/// The `Cookie` lines without ours, and as one line: HTTP/2 clients send them in
+/// crumbs, which have to be joined for an HTTP/1.1 server (RFC 9113, 8.2.3).
+pub(crate) fn without_ours(headers: &HeaderMap) -> Cut {
     let lines = headers.get_all(COOKIE);
     let mut bytes = 0;
     let mut count = 0;
@@ -69,7 +80,8 @@ pub(crate) fn without_session(headers: &HeaderMap) -> Cut {
 /// with `; `.
 fn append_others(line: &[u8], to: &mut BytesMut) {
     let mut first = true;
-    for pair in pairs(line).filter(|pair| session_value(pair).is_none()) {
+    let others = pairs(line).filter(|pair| !split(pair).is_some_and(|(name, _)| is_ours(name)));
+    for pair in others {
         let pair = if first { pair.trim_ascii_start() } else { pair };
         if first && pair.is_empty() {
             continue;
@@ -90,11 +102,11 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|b| *b == b';')
 }
 
-/// The value of a pair that is ours.
-fn session_value(pair: &[u8]) -> Option<&[u8]> {
+/// Name and value of a pair.
+fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = pair.iter().position(|b| *b == b'=')?;
     let (name, value) = pair.split_at(at);
-    (name.trim_ascii() == SESSION.as_bytes()).then(|| value[1..].trim_ascii())
+    Some((name.trim_ascii(), value[1..].trim_ascii()))
 }
 
 #[cfg(test)]
@@ -114,7 +126,7 @@ mod tests {
     #[test]
     fn ours_is_cut_and_the_others_keep_their_bytes() {
         let check = |lines: &[&str], expected: Option<&str>| {
-            let got = match without_session(&headers(lines)) {
+            let got = match without_ours(&headers(lines)) {
                 Cut::Keep => lines.first().map(|line| (*line).to_owned()),
                 Cut::Remove => None,
                 Cut::Replace(value) => Some(String::from_utf8(value.as_bytes().to_vec()).expect("UTF-8")),
@@ -128,6 +140,8 @@ mod tests {
         check(&["__Host-podgate="], None);
         check(&["__Host-podgate=t;"], None);
         check(&["__Host-podgate=t; a=1"], Some("a=1"));
+        check(&["__Host-podgate-login=n; a=1; __Host-podgate=t"], Some("a=1"));
+        check(&["__Host-podgate-logins=n"], Some("__Host-podgate-logins=n"));
         check(&["a=1; __Host-podgate=t"], Some("a=1"));
         check(&["a=1; __Host-podgate=t; b=2"], Some("a=1; b=2"));
         check(&["a=1;__Host-podgate=t;b=2"], Some("a=1;b=2"));
@@ -152,7 +166,7 @@ mod tests {
     fn ours_is_found_by_its_exact_name() {
         let check = |lines: &[&str], expected: Option<&str>| {
             let headers = headers(lines);
-            assert_eq!(session(&headers), expected.map(str::as_bytes), "{lines:?}");
+            assert_eq!(value(&headers, SESSION), expected.map(str::as_bytes), "{lines:?}");
         };
         check(&["a=1; __Host-podgate=t"], Some("t"));
         check(&["a=1", "__Host-podgate=t; b=2"], Some("t"));
@@ -185,14 +199,14 @@ mod tests {
             let without = join(lines.iter().flatten().flatten().map(String::as_str).collect());
 
             let mut got = headers(&with);
-            match without_session(&got) {
+            match without_ours(&got) {
                 Cut::Keep => {}
                 Cut::Remove => drop(got.remove(COOKIE)),
                 Cut::Replace(value) => drop(got.insert(COOKIE, value)),
             }
             let line = got.get(COOKIE).map(|value| value.as_bytes().to_vec()).unwrap_or_default();
             prop_assert_eq!(line, without.into_bytes());
-            prop_assert_eq!(session(&got), None);
+            prop_assert_eq!(super::value(&got, SESSION), None);
         }
     }
 }

@@ -14,18 +14,22 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
-use http::header::{AUTHORIZATION, COOKIE, HOST, SET_COOKIE, TE};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, COOKIE, HOST, SET_COOKIE, TE, VARY,
+};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::Route;
 use smallvec::SmallVec;
 
 use crate::auth::Source;
 use crate::client::{Client, X_FORWARDED_FOR, X_FORWARDED_PROTO};
-use crate::cookie::{Cut, without_session};
+use crate::cookie::{Cut, without_ours};
 use crate::value::Values;
 use crate::{Admitted, Auth, Hosts};
 
+mod query;
 mod request_id;
 mod reserved;
 mod set_cookie;
@@ -55,11 +59,13 @@ pub struct Edits {
     pub set: SmallVec<[(HeaderName, HeaderValue); 12]>,
     /// Lines to add. Fields with several lines of which some go are removed, and the
     /// others are added again.
-    pub append: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    pub append: SmallVec<[(HeaderName, HeaderValue); 3]>,
+    /// The path and query to ask for instead.
+    pub target: Option<PathAndQuery>,
 }
 
 impl Edits {
-    /// Makes the changes.
+    /// Makes the changes to a header's fields.
     pub fn apply(self, headers: &mut HeaderMap) {
         for name in self.remove {
             headers.remove(name);
@@ -113,6 +119,7 @@ pub fn to_pod<E: AsRef<Route>>(
         }
     }
     strip_credentials(auth, headers, admitted, &mut edits);
+    edits.target = query::without_credentials(auth, &request.uri);
     keep_trailers_of_te(headers, &mut edits);
 
     forwarded(request, client, &mut values, &mut edits);
@@ -137,9 +144,10 @@ pub fn to_pod<E: AsRef<Route>>(
     edits
 }
 
-/// `X-Podgate-Token` goes by its name; here go our cookie and our bearer tokens.
+/// `X-Podgate-Token` goes by its name; here go our cookies and our bearer tokens, and
+/// in `query` what stands in the target.
 fn strip_credentials<E: AsRef<Route>>(auth: &Auth, headers: &HeaderMap, admitted: &Admitted<E>, edits: &mut Edits) {
-    match without_session(headers) {
+    match without_ours(headers) {
         Cut::Keep => {}
         Cut::Remove => edits.remove(COOKIE),
         Cut::Replace(others) => edits.set(COOKIE, others),
@@ -225,7 +233,10 @@ fn write_uuid(to: &mut BytesMut, uuid: uuid::Uuid) {
 /// `X-Request-Id` is the one in our log. Fields for one connection go, except those
 /// that the server itself handles. Cookies that are ours, or for hosts beside the
 /// pod's own, are not set.
-pub fn from_pod(hosts: &Hosts, answer: &HeaderMap, id: &RequestId) -> Edits {
+///
+/// `reader` is another origin whose pages may read the answer: named in it, unless the
+/// pod says itself who may.
+pub fn from_pod(hosts: &Hosts, answer: &HeaderMap, id: &RequestId, reader: Option<&HeaderValue>) -> Edits {
     let mut edits = Edits::default();
     for name in answer.keys() {
         let text = name.as_str();
@@ -236,7 +247,21 @@ pub fn from_pod(hosts: &Hosts, answer: &HeaderMap, id: &RequestId) -> Edits {
     }
     edits.retain(answer, &SET_COOKIE, |line| set_cookie::may_set(line, hosts));
     edits.set(X_REQUEST_ID, id.header());
+    if let Some(reader) = reader
+        && !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)
+    {
+        edits.append.extend(cors(reader));
+    }
     edits
+}
+
+/// The fields by which a page of another origin may read an answer (Fetch, 3.3).
+pub fn cors(reader: &HeaderValue) -> [(HeaderName, HeaderValue); 3] {
+    [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, reader.clone()),
+        (ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")),
+        (VARY, HeaderValue::from_static("Origin")),
+    ]
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The request phases as pure steps, and [`Gate::admit`], which runs them in their
 //! fixed order: route, client limit, auth, caller limit. What comes after
-//! admission (the headers a pod sees) is [`headers`].
+//! admission (the headers a pod sees) is [`headers`]. What a pod's host is asked that
+//! is not for the pod, [`Gate::arrive`] and [`Gate::preflight`] answer.
 //!
 //! Each step hands on a value that only it can make and that the next one asks
 //! for, so that no path through the code reaches a pod without all of them.
@@ -10,12 +11,12 @@
 // A test's clock has to start somewhere, and an `Instant` has no other beginning.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use http::request::Parts;
-use model::{Access, PodState, Route, UnixMillis, User, UserId};
+use model::{Access, OWN_PATHS, PodState, Route, UnixMillis, User, UserId, Visibility};
 
 // Whose request it is.
 pub mod address;
@@ -30,17 +31,25 @@ pub mod limit;
 
 pub mod auth;
 
+pub mod login;
+
 pub mod headers;
 
 // What they are made of, and what they answer.
 mod cookie;
+pub mod origin;
+pub mod query;
 pub mod refusal;
 mod value;
 #[cfg(test)]
 mod world;
 
 pub use auth::{Auth, Caller};
+use client::Client;
+use limit::ClientPass;
 pub use limit::{Limits, Quota};
+use login::{Arrival, Knock};
+use origin::Visit;
 pub use refusal::Refusal;
 pub use route::Hosts;
 
@@ -76,6 +85,7 @@ pub struct Admitted<E> {
     access: Access,
     fault: Option<auth::Fault>,
     quota: Quota,
+    reader: Option<HeaderValue>,
 }
 
 impl<E: AsRef<Route>> Admitted<E> {
@@ -108,6 +118,11 @@ impl<E: AsRef<Route>> Admitted<E> {
     pub fn quota(&self) -> Quota {
         self.quota
     }
+
+    /// The origin whose pages may read the answer, when it is not the service's own.
+    pub fn reader(&self) -> Option<&HeaderValue> {
+        self.reader.as_ref()
+    }
 }
 
 /// A request that may not, and what is known about it for the log.
@@ -121,24 +136,35 @@ pub struct Denied<E> {
     pub caller: Option<Caller>,
     /// What was wrong with the credential, for the log; never for the client.
     pub fault: Option<auth::Fault>,
+    /// The origin whose pages may read the answer, when it is not the service's own.
+    pub reader: Option<HeaderValue>,
 }
 
 impl<E> Denied<E> {
-    fn at_the_door(refusal: Refusal) -> Self {
+    /// Nothing is known of who asks for what.
+    pub fn at_the_door(refusal: Refusal) -> Self {
         Self {
             refusal,
             entry: None,
             caller: None,
             fault: None,
+            reader: None,
         }
     }
 
-    fn on(entry: E, refusal: Refusal, caller: Option<Caller>) -> Self {
+    /// On a route.
+    pub fn on(entry: E, refusal: Refusal, caller: Option<Caller>) -> Self {
         Self {
-            refusal,
             entry: Some(entry),
             caller,
-            fault: None,
+            ..Self::at_the_door(refusal)
+        }
+    }
+
+    fn by_auth(entry: E, denied: auth::Denied) -> Self {
+        Self {
+            fault: denied.fault,
+            ..Self::on(entry, denied.refusal, denied.caller)
         }
     }
 }
@@ -160,7 +186,7 @@ pub struct Gate {
 impl Gate {
     /// Decides whether a request may go to its pod.
     ///
-    /// `client` is the address the request came from, after trusted proxies
+    /// `client` is where the request came from, after trusted proxies
     /// ([`client::resolve`]). An upgrade runs the same chain as any request.
     ///
     /// # Errors
@@ -169,32 +195,145 @@ impl Gate {
         &self,
         table: &T,
         request: &Parts,
-        client: IpAddr,
+        client: &Client,
         now: Now,
     ) -> Result<Admitted<T::Entry>, Denied<T::Entry>> {
+        let (entry, pass) = self.find(table, request, client, now)?;
+        // Whatever this is, no pod is asked for it.
+        if is_ours(request) {
+            return Err(Denied::on(entry, Refusal::NoRoute, None));
+        }
+        let visit = self.visit(table, entry.as_ref(), request, client);
+        let reader = visit.reader();
+        let admitted = match self.auth.check(&visit, &pass, now) {
+            Ok(permit) => self.within_limits(entry, &pass, permit, now),
+            Err(denied) => Err(Denied::by_auth(entry, denied)),
+        };
+        match admitted {
+            Ok(admitted) => Ok(Admitted { reader, ..admitted }),
+            Err(denied) => Err(Denied { reader, ..denied }),
+        }
+    }
+
+    /// Reads who comes back from signing in, at `/.podgate/login`. The ticket is still
+    /// to be redeemed.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn arrive<T: Table>(
+        &self,
+        table: &T,
+        request: &Parts,
+        client: &Client,
+        now: Now,
+    ) -> Result<(T::Entry, Arrival), Denied<T::Entry>> {
+        let (entry, pass) = self.find(table, request, client, now)?;
+        let origin = route::origin(request, client.https).map_err(Denied::at_the_door)?;
+        let knock = match Knock::read(request, &origin) {
+            Ok(knock) => knock,
+            Err(fault) => return Err(Denied::on(entry, Refusal::Login(fault), None)),
+        };
+        let visit = self.visit(table, entry.as_ref(), request, client);
+        match self.auth.ticket(&visit, &knock.ticket, &pass, now) {
+            Ok((user, ticket, expires)) => Ok((
+                entry,
+                Arrival {
+                    user,
+                    ticket,
+                    expires,
+                    embedded: knock.embedded,
+                    to: knock.to,
+                },
+            )),
+            Err(denied) => Err(Denied::by_auth(entry, denied)),
+        }
+    }
+
+    /// Whether the page that makes a request is the service's own: only such may sign
+    /// its visitor out.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn is_own_page<T: Table>(
+        &self,
+        table: &T,
+        request: &Parts,
+        client: &Client,
+        now: Now,
+    ) -> Result<(T::Entry, bool), Denied<T::Entry>> {
+        let (entry, _) = self.find(table, request, client, now)?;
+        let own = self.visit(table, entry.as_ref(), request, client).is_own_page();
+        Ok((entry, own))
+    }
+
+    /// Who visits a host, by the credential that a request brings.
+    pub fn knows_visitor<T: Table>(&self, table: &T, request: &Parts, client: &Client, now: Now) -> Option<UserId> {
+        let (entry, pass) = self.find(table, request, client, now).ok()?;
+        let visit = self.visit(table, entry.as_ref(), request, client);
+        let permit = self.auth.check(&visit, &pass, now).ok()?;
+        permit.caller().map(|caller| caller.user.id)
+    }
+
+    /// What a page of another origin may send to a service that is not public: browsers
+    /// ask that without credentials, so no pod is asked. `None` when it is the pod's to
+    /// answer.
+    pub fn preflight<T: Table>(&self, table: &T, request: &Parts, client: &Client) -> Option<Preflight<T::Entry>> {
+        if !origin::is_preflight(request) {
+            return None;
+        }
+        let label = self.hosts.label(request).ok()?;
+        let entry = table.route(&label)?;
+        if entry.as_ref().visibility == Visibility::Public {
+            return None;
+        }
+        let allowed = self.visit(table, entry.as_ref(), request, client).may_send();
+        Some(Preflight { entry, allowed })
+    }
+
+    /// The route a request asks for, and its client's leave to ask.
+    fn find<T: Table>(
+        &self,
+        table: &T,
+        request: &Parts,
+        client: &Client,
+        now: Now,
+    ) -> Result<(T::Entry, ClientPass<'_>), Denied<T::Entry>> {
         self.shape.check(request).map_err(Denied::at_the_door)?;
         let label = self.hosts.label(request).map_err(Denied::at_the_door)?;
         let Some(entry) = table.route(&label) else {
-            let refusal = self.limits.unknown_host(client, now).err().unwrap_or(Refusal::NoRoute);
-            return Err(Denied::at_the_door(refusal));
+            let refusal = self.limits.unknown_host(client.address, now).err();
+            return Err(Denied::at_the_door(refusal.unwrap_or(Refusal::NoRoute)));
         };
+        match self.limits.by_client(entry.as_ref(), client.address, now) {
+            Ok(pass) => Ok((entry, pass)),
+            Err(refusal) => Err(Denied::on(entry, refusal, None)),
+        }
+    }
 
-        let pass = match self.limits.by_client(entry.as_ref(), client, now) {
-            Ok(pass) => pass,
-            Err(refusal) => return Err(Denied::on(entry, refusal, None)),
-        };
-        let permit = match self.auth.check(table, entry.as_ref(), request, &pass, now) {
-            Ok(permit) => permit,
-            Err(denied) => {
-                return Err(Denied {
-                    refusal: denied.refusal,
-                    entry: Some(entry),
-                    caller: denied.caller,
-                    fault: denied.fault,
-                });
-            }
-        };
-        let quota = match self.limits.by_caller(&pass, &permit, now) {
+    fn visit<'a, T: Table>(
+        &'a self,
+        table: &'a T,
+        route: &'a Route,
+        request: &'a Parts,
+        client: &Client,
+    ) -> Visit<'a, T> {
+        Visit {
+            table,
+            route,
+            request,
+            https: client.https,
+            config: self.auth.config(),
+        }
+    }
+
+    fn within_limits<E: AsRef<Route>>(
+        &self,
+        entry: E,
+        pass: &ClientPass<'_>,
+        permit: auth::Permit,
+        now: Now,
+    ) -> Result<Admitted<E>, Denied<E>> {
+        let quota = match self.limits.by_caller(pass, &permit, now) {
             Ok(quota) => quota,
             Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
         };
@@ -208,8 +347,25 @@ impl Gate {
             access,
             fault,
             quota,
+            reader: None,
         })
     }
+}
+
+/// The answer to a preflight.
+#[derive(Debug)]
+pub struct Preflight<E> {
+    /// The route it is about.
+    pub entry: E,
+    /// Whether the page may send what it asks for.
+    pub allowed: bool,
+}
+
+/// Whether a path on a pod's host is ours and not the pod's.
+pub fn is_ours(request: &Parts) -> bool {
+    let path = request.uri.path();
+    path.strip_prefix(OWN_PATHS.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

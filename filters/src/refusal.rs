@@ -6,6 +6,7 @@
 use http::StatusCode;
 
 use crate::Quota;
+pub use crate::login::LoginFault;
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum Refusal {
     BadCredential,
     /// The caller is known and may not enter.
     NoAccess,
+    /// Another site's page made the request with its visitor's session.
+    ForeignOrigin,
+    /// The way in from signing in was not taken as it should be.
+    Login(LoginFault),
     /// Over a limit.
     Limited(Scope, Quota),
     /// The pod is switched off.
@@ -77,7 +82,10 @@ impl Refusal {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoCredential | Self::BadCredential => StatusCode::UNAUTHORIZED,
-            Self::NoAccess => StatusCode::FORBIDDEN,
+            Self::NoAccess | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::Login(LoginFault::NoTicket | LoginFault::BadReturn) => StatusCode::BAD_REQUEST,
+            Self::Login(LoginFault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Login(_) => StatusCode::FORBIDDEN,
             Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::PodStopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -97,6 +105,13 @@ impl Refusal {
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",
             Self::NoAccess => "no_access",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Login(LoginFault::NoTicket) => "no_ticket",
+            Self::Login(LoginFault::BadReturn) => "bad_return",
+            Self::Login(LoginFault::BadTicket) => "bad_ticket",
+            Self::Login(LoginFault::OtherBrowser) => "other_browser",
+            Self::Login(LoginFault::Used) => "used_ticket",
+            Self::Login(LoginFault::Unavailable) => "sign_in_unavailable",
             Self::Limited(..) => "limited",
             Self::PodStopped => "pod_stopped",
             Self::HeaderTimeout => "header_timeout",
@@ -116,6 +131,13 @@ impl Refusal {
             Self::NoCredential => "This service is private. Sign in, or send a token.",
             Self::BadCredential => "The token is not valid, or has expired.",
             Self::NoAccess => "You do not have access to this service.",
+            Self::ForeignOrigin => "A page of another site made this request, and may not use your session here.",
+            Self::Login(LoginFault::NoTicket) => "This address is where signing in ends, and it needs a ticket.",
+            Self::Login(LoginFault::BadReturn) => "This sign-in would lead to another site.",
+            Self::Login(LoginFault::BadTicket) => "This sign-in is not valid, or has expired.",
+            Self::Login(LoginFault::OtherBrowser) => "This sign-in began in another browser, or too long ago.",
+            Self::Login(LoginFault::Used) => "This sign-in has been used.",
+            Self::Login(LoginFault::Unavailable) => "Signing in does not work at the moment.",
             Self::Limited(..) => "Too many requests. Wait a moment, then try again.",
             Self::PodStopped => "This pod is stopped.",
             Self::HeaderTimeout => "The request took too long to arrive.",

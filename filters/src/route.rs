@@ -68,6 +68,17 @@ pub fn host(request: &Parts) -> Result<Cow<'_, str>, Refusal> {
     requested(request).map(|authority| lower(authority.host))
 }
 
+/// The origin of the host a request asks for, as browsers write it.
+///
+/// # Errors
+/// As [`host`].
+pub fn origin(request: &Parts, https: bool) -> Result<String, Refusal> {
+    let Authority { host, port } = requested(request)?;
+    let scheme = if https { "https" } else { "http" };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("{scheme}://{}{port}", lower(host)))
+}
+
 fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(text.to_ascii_lowercase())
@@ -79,14 +90,14 @@ fn lower(text: &str) -> Cow<'_, str> {
 /// A host name as it came, without a final dot, and its port unless that is a
 /// scheme's default.
 #[derive(Debug, Clone, Copy)]
-struct Authority<'r> {
-    host: &'r str,
-    port: Option<u16>,
+pub(crate) struct Authority<'r> {
+    pub(crate) host: &'r str,
+    pub(crate) port: Option<u16>,
 }
 
 /// The one authority of a request: of its target (HTTP/2, absolute form) and its
 /// `Host`, which must agree when both are there (RFC 9112, 3.2; RFC 9113, 8.3.1).
-fn requested(request: &Parts) -> Result<Authority<'_>, Refusal> {
+pub(crate) fn requested(request: &Parts) -> Result<Authority<'_>, Refusal> {
     let mut lines = request.headers.get_all(HOST).iter();
     let line = lines.next();
     if lines.next().is_some() {

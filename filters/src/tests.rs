@@ -6,7 +6,7 @@ use http::request::Parts;
 use model::Access;
 
 use crate::refusal::{Malformed, Scope};
-use crate::world::{ED, World, claims, gate, ip, request, sign, token};
+use crate::world::{ED, World, claims, client, gate, request, sign, token};
 use crate::{Denied, Gate, Refusal};
 
 const CLIENT: &str = "192.0.2.1";
@@ -24,7 +24,7 @@ fn come_at(
     from: &str,
     request: &Parts,
 ) -> (Result<Access, Refusal>, bool, Option<String>) {
-    match gate.admit(world, request, ip(from), world.at(after)) {
+    match gate.admit(world, request, &client(from), world.at(after)) {
         Ok(admitted) => {
             let caller = admitted.caller().map(|caller| caller.user.name.to_string());
             (Ok(admitted.access()), true, caller)
@@ -163,7 +163,7 @@ fn a_known_caller_is_limited_by_user() {
         let got = gate.admit(
             &world,
             &request("wiki", &[("x-podgate-token", &token)]),
-            ip(from),
+            &client(from),
             world.now(),
         );
         got.map(|admitted| admitted.quota().remaining())
@@ -184,7 +184,7 @@ fn the_quota_told_is_the_one_that_binds() {
     let gate = gate([10, 100, 1000]);
     let john = token(&world.john);
     let quota = |fields: &[(&str, &str)]| {
-        let admitted = gate.admit(&world, &request("app", fields), ip(CLIENT), world.now());
+        let admitted = gate.admit(&world, &request("app", fields), &client(CLIENT), world.now());
         let quota = admitted.expect("admitted").quota();
         (quota.scope(), quota.limit(), quota.remaining())
     };

@@ -17,12 +17,13 @@ use http::request::Parts;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::config::{Problem, Secrets, Section};
 use model::{
-    IssuerKey, Name, PodId, PodState, Rate, Route, RoutedPod, RoutedShare, RoutedTeam, ServiceId, TeamId, UnixMillis,
-    User, UserId, Visibility,
+    IssuerKey, Name, PodId, PodState, Rate, Route, RoutedPod, RoutedShare, RoutedTeam, SESSION_TYPE, ServiceId, TeamId,
+    UnixMillis, User, UserId, Visibility,
 };
 use serde_json::{Value, json};
 
 use crate::auth::Config;
+use crate::client::Client;
 use crate::limit::{Meters, Policies};
 use crate::{Auth, Gate, Hosts, Limits, Now, Table, shape};
 
@@ -162,6 +163,31 @@ pub(crate) fn sign_under(pair: &Pair, header: &Header, claims: &Value) -> String
     jsonwebtoken::encode(header, claims, &pair.signing).expect("signs")
 }
 
+/// A session of podgate's for a host, made and begun so many seconds after [`T0`].
+pub(crate) fn session(user: &User, host: &str, (since, made, expires): (i64, i64, i64)) -> String {
+    let claims = json!({
+        "iss": IssuerKey::issuer(DOMAIN), "aud": host, "sub": user.id,
+        "auth_time": T0 + since, "iat": T0 + made, "exp": T0 + expires,
+    });
+    sign_as(SESSION_TYPE, &claims)
+}
+
+/// Claims of a ticket for john's `api`, good for 30 s from [`T0`].
+pub(crate) fn ticket_claims(user: &User) -> Value {
+    json!({
+        "iss": IssuerKey::issuer(DOMAIN), "aud": format!("api-myproject-john.{DOMAIN}"), "sub": user.id,
+        "iat": T0, "exp": T0 + 30, "jti": uuid::Uuid::now_v7(),
+    })
+}
+
+/// Signs as podgate does, for a purpose.
+pub(crate) fn sign_as(typ: &str, claims: &Value) -> String {
+    let mut header = Header::new(OWN.0.algorithm);
+    header.kid = Some("k1".to_owned());
+    header.typ = Some(typ.to_owned());
+    sign_under(&OWN.0, &header, claims)
+}
+
 /// A good token of podgate's for a user.
 pub(crate) fn token(user: &User) -> String {
     sign(&OWN.0, Some("k1"), &claims(user.name.as_str()))
@@ -173,6 +199,16 @@ pub(crate) fn name(text: &str) -> Name {
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
+}
+
+/// A client that came by https.
+pub(crate) fn client(address: &str) -> Client {
+    Client {
+        address: ip(address),
+        peer: ip(address),
+        https: true,
+        trusted: false,
+    }
 }
 
 fn user(text: &str) -> Arc<User> {
@@ -197,7 +233,7 @@ pub(crate) struct World {
 
 impl World {
     /// Services `app` (public), `api` (private), `wiki` (for any user), and `off` (public,
-    /// of a stopped pod).
+    /// of a stopped pod); beside them one of eve's.
     pub(crate) fn new() -> Self {
         let [john, ann, mary, eve] = ["john", "ann", "mary", "eve"].map(user);
         let pod = |state| {
@@ -230,12 +266,34 @@ impl World {
                 name: name(service),
                 port: 3000,
                 visibility,
+                siblings: false,
                 pod: Arc::clone(pod),
                 targets: Box::default(),
                 external_port: None,
             };
             (label, Arc::new(route))
         };
+        let strangers = Route {
+            host: "app-evil-eve".parse().expect("a label"),
+            service: ServiceId::new(),
+            name: name("app"),
+            port: 3000,
+            visibility: Visibility::Private,
+            siblings: false,
+            pod: Arc::new(RoutedPod {
+                id: PodId::new(),
+                name: name("evil"),
+                owner: Arc::clone(&eve),
+                team: None,
+                shares: Box::default(),
+                node: None,
+                address: None,
+                state: PodState::Ready,
+            }),
+            targets: Box::default(),
+            external_port: None,
+        };
+        let strangers = ("app-evil-eve".to_owned(), Arc::new(strangers));
         Self {
             users: [&john, &ann, &mary, &eve]
                 .map(|user| (user.id, Arc::clone(user)))
@@ -246,7 +304,9 @@ impl World {
                 route("wiki", Visibility::Authenticated, &running),
                 route("off", Visibility::Public, &stopped),
             ]
-            .into(),
+            .into_iter()
+            .chain([strangers])
+            .collect(),
             john,
             ann,
             mary,
@@ -269,6 +329,16 @@ impl World {
 
     pub(crate) fn service(&self, service: &str) -> Arc<Route> {
         Arc::clone(&self.routes[&format!("{service}-myproject-john")])
+    }
+
+    /// Lets pages of the owner's other services act with visitors' sessions.
+    pub(crate) fn open_to_siblings(&mut self, service: &str) {
+        let label = format!("{service}-myproject-john");
+        let route = Route {
+            siblings: true,
+            ..Route::clone(&self.routes[&label])
+        };
+        self.routes.insert(label, Arc::new(route));
     }
 
     /// Ends a user's sessions at so many seconds after [`T0`].

@@ -80,6 +80,7 @@ impl World {
             port: 3000,
             visibility,
             targets: targets.into_iter().collect(),
+            siblings: false,
             external_port: None,
         };
         self.services.insert(label.to_owned(), service);

@@ -146,7 +146,9 @@ async fn the_doors_are_as_told_and_the_chart_moves() {
 
     let cookie = format!("__Host-podgate={}", demo.token("mary"));
     let code = demo.host("code").to_owned();
-    let mut terminal = WebSocket::open(&demo.door, &code, "/terminal", &[("cookie", &cookie)])
+    let origin = format!("https://{code}");
+    let fields = [("cookie", cookie.as_str()), ("origin", origin.as_str())];
+    let mut terminal = WebSocket::open(&demo.door, &code, "/terminal", &fields)
         .await
         .expect("an upgrade");
     assert_eq!(terminal.ask("echo <b>").await.as_deref(), Some("<b>\n"));

@@ -17,6 +17,7 @@ mod m0002_people;
 mod m0003_pods;
 mod m0004_issuer_keys;
 mod m0005_control;
+mod m0006_sign_in;
 
 struct Migrator;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_pods::Migration),
             Box::new(m0004_issuer_keys::Migration),
             Box::new(m0005_control::Migration),
+            Box::new(m0006_sign_in::Migration),
         ]
     }
 }

@@ -40,14 +40,14 @@ fn admit(criterion: &mut Criterion) {
         for (name, requests) in [("hot", hot), ("random", anybody)] {
             // Tokens are verified once; what is measured is every request after.
             for request in &requests {
-                gate.admit(&table.snapshot(), request, CLIENT, now)
+                gate.admit(&table.snapshot(), request, &CLIENT, now)
                     .expect("owners enter");
             }
             let mut at = 0;
             group.bench_function(BenchmarkId::new(name, routes), |bencher| {
                 bencher.iter(|| {
                     at = if at + 1 == requests.len() { 0 } else { at + 1 };
-                    black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), CLIENT, now)).is_ok()
+                    black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), &CLIENT, now)).is_ok()
                 });
             });
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use edge::Table;
+use filters::client::Client;
 use filters::limit::{Meters, Policies};
 use filters::shape::Bounds;
 use filters::{Auth, Gate, Hosts, Limits, auth};
@@ -16,7 +17,13 @@ use model::{Rate, Revision, Update};
 use crate::fleet::{self, Service};
 
 /// The address that requests come from.
-pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+pub const CLIENT: Client = Client {
+    address: ADDRESS,
+    peer: ADDRESS,
+    https: true,
+    trusted: false,
+};
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 /// Users per piece of the snapshot; the store sends pieces of about this size.
 const PIECE: usize = 5_000;
@@ -129,7 +136,7 @@ mod tests {
         };
         let exp = now.unix.seconds().unsigned_abs() + 60;
         let own = request(3, exp).expect("signs");
-        let admitted = gate.admit(&table.snapshot(), &own, CLIENT, now).expect("is the owner");
+        let admitted = gate.admit(&table.snapshot(), &own, &CLIENT, now).expect("is the owner");
         assert_eq!(admitted.access(), Access::Owner);
 
         let mut foreign = request(2, exp).expect("signs");
@@ -137,7 +144,7 @@ mod tests {
             .headers
             .insert("host", fleet::host(Service::Api, 3).parse().expect("a host"));
         let denied = gate
-            .admit(&table.snapshot(), &foreign, CLIENT, now)
+            .admit(&table.snapshot(), &foreign, &CLIENT, now)
             .expect_err("is not the owner");
         assert_eq!(denied.refusal, Refusal::NoAccess);
     }

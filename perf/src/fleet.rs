@@ -157,6 +157,7 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
                 port: service.port(),
                 visibility: Visibility::Private,
                 targets: targets.iter().map(|targets| targets[place]).collect(),
+                siblings: false,
                 external_port: None,
             });
         }

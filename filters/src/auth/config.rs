@@ -4,22 +4,31 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::Uri;
-use model::IssuerKey;
 use model::config::Section;
+use model::{IssuerKey, Name};
 
 use super::keyring::{Issuer, KeyAlgorithm};
+use crate::origin::Origin;
 
 /// How far the clocks of an issuer and an edge may be apart.
 const LEEWAY: Duration = Duration::from_secs(5);
 const MAX_LEEWAY: Duration = Duration::from_secs(30);
+/// How long a browser stays signed in without being used, and in all.
+const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+const SESSION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Who may sign credentials, besides podgate itself, and where people sign in.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub(super) domain: String,
+    pub(crate) domain: String,
     pub(super) issuers: Vec<Issuer>,
     pub(super) leeway: Duration,
+    pub(super) session_ttl: Duration,
+    pub(super) session_max: Duration,
+    /// Whose pages may act with visitors' sessions at any service.
+    pub(crate) origins: Box<[Origin<Box<str>>]>,
     login_url: Option<String>,
+    demo_users: Vec<Name>,
 }
 
 impl Config {
@@ -30,13 +39,22 @@ impl Config {
             domain: domain.to_ascii_lowercase(),
             issuers: Vec::new(),
             leeway: LEEWAY,
+            session_ttl: SESSION_TTL,
+            session_max: SESSION_MAX,
+            origins: Box::default(),
             login_url: None,
+            demo_users: Vec::new(),
         }
     }
 
     /// Where a navigation without a good credential is sent; an absolute URL.
     pub fn login_url(&self) -> Option<&str> {
         self.login_url.as_deref()
+    }
+
+    /// Whom the demo's page signs in, without asking for more.
+    pub fn demo_users(&self) -> &[Name] {
+        &self.demo_users
     }
 
     /// Reads the section; what is wrong is noted in it.
@@ -48,11 +66,22 @@ impl Config {
                 section.problem("leeway", "must be at most 30s");
             }
         }
+        config.read_sessions(section);
         if let Some(url) = section.parse::<String>("login_url") {
             if is_web_url(&url) {
                 config.login_url = Some(url);
             } else {
                 section.problem("login_url", format!("`{url}` is not an absolute http or https URL"));
+            }
+        }
+        if let Some(users) = section.list("demo_users") {
+            config.demo_users = users;
+            // Whoever reaches the page is whoever they like.
+            if config.domain != "localhost" && !config.domain.ends_with(".localhost") {
+                section.problem("demo_users", "is for demos, on a domain under .localhost");
+            }
+            if config.login_url.is_some() {
+                section.problem("demo_users", "people sign in at `auth.login_url` already");
             }
         }
         let mut names = HashSet::from([IssuerKey::issuer(&config.domain)]);
@@ -67,6 +96,32 @@ impl Config {
             section.absorb(part);
         }
         config
+    }
+}
+
+impl Config {
+    fn read_sessions(&mut self, section: &mut Section<'_>) {
+        for (key, field, longest) in [
+            ("session_max", &mut self.session_max, SESSION_MAX),
+            ("session_ttl", &mut self.session_ttl, SESSION_MAX),
+        ] {
+            let Some(given) = section.duration(key) else { continue };
+            *field = given;
+            if given < Duration::from_secs(1) || given > longest {
+                section.problem(key, "must be from 1s to 30d");
+            }
+        }
+        let mut origins = Vec::new();
+        for text in section.list::<String>("origins").unwrap_or_default() {
+            match Origin::parse(&text) {
+                Some(origin) => origins.push(origin.to_owned()),
+                None => section.problem(
+                    "origins",
+                    format!("`{text}` is not an origin such as https://app.example.com"),
+                ),
+            }
+        }
+        self.origins = origins.into();
     }
 }
 

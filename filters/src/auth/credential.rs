@@ -6,7 +6,7 @@
 //! somebody we do not know.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use crate::cookie;
 
@@ -41,7 +41,7 @@ pub(super) fn named(headers: &HeaderMap) -> Option<Named<'_>> {
             source: Source::Header,
         });
     }
-    let value = cookie::session(headers)?;
+    let value = cookie::value(headers, cookie::SESSION)?;
     Some(Named {
         token: std::str::from_utf8(value).ok(),
         source: Source::Cookie,
@@ -56,17 +56,17 @@ pub(super) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every word of an `Authorization` line that could be a token, under whatever scheme
-/// and among whatever parameters and bytes.
-pub(super) fn words(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    line.as_bytes()
-        .split(|b| !b.is_ascii_graphic() || matches!(b, b',' | b'"' | b'\'' | b';'))
+/// Every word of an `Authorization` line or the like that could be a token, under
+/// whatever scheme and among whatever parameters and bytes.
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &str> {
+    line.split(|b| !b.is_ascii_graphic() || matches!(b, b',' | b'"' | b'\'' | b';'))
         .filter(|word| !word.is_empty())
         .filter_map(|word| std::str::from_utf8(word).ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use http::header::COOKIE;
 
     use super::*;
@@ -105,7 +105,7 @@ mod tests {
             let value = HeaderValue::from_bytes(value.as_bytes()).expect(value);
             headers.insert(AUTHORIZATION, value.clone());
             assert_eq!(bearers(&headers).next(), bearer, "{value:?}");
-            assert_eq!(words(&value).collect::<Vec<_>>(), any, "{value:?}");
+            assert_eq!(words(value.as_bytes()).collect::<Vec<_>>(), any, "{value:?}");
         };
         check("Bearer t", Some("t"), &["Bearer", "t"]);
         check("bEARER  t ", Some("t"), &["bEARER", "t"]);

@@ -151,8 +151,22 @@ pub(super) struct Key {
     kid: String,
     pub(super) algorithm: KeyAlgorithm,
     pub(super) decoding: DecodingKey,
-    pub(super) validation: Validation,
+    validation: Validation,
     pub(super) print: Print,
+}
+
+impl Key {
+    /// What is asked of a token's claims.
+    pub(super) fn validation(&self) -> &Validation {
+        &self.validation
+    }
+
+    /// The same for what names an audience of its own, which the caller then checks.
+    pub(super) fn for_any_audience(&self) -> Validation {
+        let mut validation = self.validation.clone();
+        validation.validate_aud = false;
+        validation
+    }
 }
 
 fn decoding_key(algorithm: KeyAlgorithm, material: &[u8]) -> Result<DecodingKey, String> {
@@ -191,7 +205,7 @@ fn decoding_key(algorithm: KeyAlgorithm, material: &[u8]) -> Result<DecodingKey,
     }
 }
 
-/// Every issuer.
+/// Every issuer, podgate itself first.
 #[derive(Debug, Clone)]
 pub(super) struct Keyring(Box<[Issuer]>);
 
@@ -202,6 +216,16 @@ impl Keyring {
 
     pub(super) fn issuer(&self, name: &str) -> Option<&Issuer> {
         self.0.iter().find(|issuer| issuer.name == name)
+    }
+
+    /// podgate itself.
+    pub(super) fn own(&self) -> Option<&Issuer> {
+        self.0.first()
+    }
+
+    /// Whether it is podgate itself.
+    pub(super) fn is_own(&self, issuer: &Issuer) -> bool {
+        self.own().is_some_and(|own| own.name == issuer.name)
     }
 
     /// Whether a key with this print stands.

@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 
 use super::{Auth, Config, Denied, Fault, Permit, Source};
 use crate::limit::Meters;
+use crate::origin::Visit;
 use crate::world::{
     DOMAIN, ED, HMAC, OUTSIDE, OWN, RSA, T0, World, auth_config, claims, ed_pair, ip, outside_claims, own_keys,
     policies, request, sign, token,
 };
 use crate::{Limits, Refusal};
 
+mod sessions;
+mod tickets;
 mod tokens;
 
 struct Desk {
@@ -46,8 +49,14 @@ impl Desk {
             .limits
             .by_client(&route, ip("192.0.2.1"), now)
             .expect("a generous limit");
-        self.auth
-            .check(&self.world, &route, &request(service, fields), &pass, now)
+        let visit = Visit {
+            table: &self.world,
+            route: &route,
+            request: &request(service, fields),
+            https: true,
+            config: self.auth.config(),
+        };
+        self.auth.check(&visit, &pass, now)
     }
 
     fn check(&self, service: &str, fields: &[(&str, &str)]) -> Result<Permit, Denied> {

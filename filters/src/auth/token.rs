@@ -8,18 +8,21 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use model::{UnixMillis, UserId};
+use jsonwebtoken::Validation;
+use model::{SESSION_TYPE, TICKET_TYPE, UnixMillis, UserId};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use uuid::Uuid;
 
 use super::Fault;
-use super::keyring::{Keyring, Print};
+use super::keyring::{Key, Keyring, Print};
 
 /// The longest token that is looked at.
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
@@ -34,7 +37,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// A token whose signature, issuer and audience are good. Whether it is good *now* is
 /// asked at every use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Verified {
     /// Who it speaks for.
     pub(super) subject: Subject,
@@ -46,6 +49,72 @@ pub(super) struct Verified {
     pub(super) issued: Option<UnixMillis>,
     /// The key that signed it.
     pub(super) print: Print,
+    /// What a browser's session says besides; `None` for a token.
+    pub(super) session: Option<Arc<Session>>,
+}
+
+/// A browser's session with one host.
+#[derive(Debug)]
+pub struct Session {
+    /// The host's label: it is good nowhere else.
+    label: Box<str>,
+    /// When the user signed in.
+    since: UnixMillis,
+    /// When it was made, or last renewed.
+    made: UnixMillis,
+    /// Whether it lives in frames of other sites.
+    embedded: bool,
+    /// When this process last renewed it.
+    renewed: AtomicI64,
+}
+
+impl Session {
+    /// When the user signed in.
+    pub fn since(&self) -> UnixMillis {
+        self.since
+    }
+
+    /// Whether it lives in frames of other sites.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// Whether it is good for a host.
+    pub(super) fn is_for(&self, label: &str) -> bool {
+        *self.label == *label
+    }
+
+    /// Whether it is time to renew a session of this length, and nobody here has just
+    /// done so: a page's many requests need one new cookie and not one each.
+    pub(super) fn is_due(&self, ttl: Duration, now: UnixMillis) -> bool {
+        let last = UnixMillis(self.renewed.load(Ordering::Relaxed));
+        let due = now >= self.made.plus(ttl / 2) && now.since(last) >= RENEWAL_PAUSE.min(ttl / 8);
+        if due {
+            self.renewed.store(now.0, Ordering::Relaxed);
+        }
+        due
+    }
+}
+
+/// The longest that a session whose renewal did not reach its browser waits for
+/// another.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
+
+/// A ticket, verified but for its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ticket {
+    /// What it is redeemed by.
+    pub(super) id: Uuid,
+    /// Who it signs in.
+    pub(super) user: UserId,
+    /// The host's label.
+    pub(super) label: Box<str>,
+    /// When it was made.
+    pub(super) issued: UnixMillis,
+    /// Good strictly before this moment.
+    pub(super) expires: UnixMillis,
+    /// The digest of the browser's nonce, when whoever asked for it gave one.
+    pub(super) nonce: Option<String>,
 }
 
 impl Verified {
@@ -100,6 +169,31 @@ struct Claims {
     iat: Option<NumericDate>,
 }
 
+/// What podgate says of a session, in words of JWT (RFC 7519, 4.1) and OpenID Connect
+/// (`auth_time`).
+#[derive(Deserialize)]
+struct SessionClaims {
+    sub: UserId,
+    /// The whole host.
+    aud: String,
+    exp: NumericDate,
+    iat: NumericDate,
+    auth_time: NumericDate,
+    #[serde(default)]
+    embed: bool,
+}
+
+#[derive(Deserialize)]
+struct TicketClaims {
+    sub: UserId,
+    /// The whole host.
+    aud: String,
+    exp: NumericDate,
+    iat: NumericDate,
+    jti: Uuid,
+    nonce: Option<String>,
+}
+
 /// Seconds since 1970, possibly with a fraction (RFC 7519, 2).
 struct NumericDate(UnixMillis);
 
@@ -115,38 +209,113 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Verifies a token but for its times.
-pub(super) fn verify(keyring: &Keyring, token: &str) -> Result<Verified, Fault> {
-    if token.len() > MAX_TOKEN {
+/// Verifies a token or a session but for its times.
+pub(super) fn verify(keyring: &Keyring, domain: &str, token: &str) -> Result<Verified, Fault> {
+    let opened = open(keyring, token)?;
+    match opened.kind {
+        Kind::Token => {
+            let claims: Claims = opened.claims(opened.key.validation())?;
+            let subject = match claims.sub.parse::<UserId>() {
+                Ok(id) => Subject::Id(id),
+                Err(_) => Subject::Name(claims.sub.into()),
+            };
+            Ok(Verified {
+                subject,
+                expires: claims.exp.0,
+                not_before: claims.nbf.map(|date| date.0),
+                issued: claims.iat.map(|date| date.0),
+                print: opened.key.print,
+                session: None,
+            })
+        }
+        Kind::Session => {
+            let claims: SessionClaims = opened.claims(&opened.key.for_any_audience())?;
+            let session = Session {
+                label: label(&claims.aud, domain)?,
+                since: claims.auth_time.0,
+                made: claims.iat.0,
+                embedded: claims.embed,
+                renewed: AtomicI64::new(0),
+            };
+            Ok(Verified {
+                subject: Subject::Id(claims.sub),
+                expires: claims.exp.0,
+                not_before: None,
+                // However often it was renewed since: a renewal outlives nothing that
+                // ends the session it renews.
+                issued: Some(session.since),
+                print: opened.key.print,
+                session: Some(Arc::new(session)),
+            })
+        }
+        Kind::Ticket => Err(Fault::Unsupported),
+    }
+}
+
+/// Verifies a ticket but for its time.
+pub(super) fn ticket(keyring: &Keyring, domain: &str, text: &str) -> Result<Ticket, Fault> {
+    let opened = open(keyring, text)?;
+    if opened.kind != Kind::Ticket {
+        return Err(Fault::Unsupported);
+    }
+    let claims: TicketClaims = opened.claims(&opened.key.for_any_audience())?;
+    Ok(Ticket {
+        id: claims.jti,
+        user: claims.sub,
+        label: label(&claims.aud, domain)?,
+        issued: claims.iat.0,
+        expires: claims.exp.0,
+        nonce: claims.nonce,
+    })
+}
+
+/// A text of ours by its outside: kind, issuer, key and algorithm fit together.
+struct Opened<'a> {
+    text: &'a str,
+    kind: Kind,
+    key: &'a Key,
+}
+
+impl Opened<'_> {
+    /// The claims, if the signature is good and `validation` is content.
+    fn claims<C: DeserializeOwned>(&self, validation: &Validation) -> Result<C, Fault> {
+        jsonwebtoken::decode::<C>(self.text, &self.key.decoding, validation)
+            .map(|data| data.claims)
+            .map_err(|error| Fault::of(error.kind()))
+    }
+}
+
+fn open<'a>(keyring: &'a Keyring, text: &'a str) -> Result<Opened<'a>, Fault> {
+    if text.len() > MAX_TOKEN {
         return Err(Fault::TooLong);
     }
-    let (head, payload) = parts(token).ok_or(Fault::NotAToken)?;
+    let (head, payload) = parts(text).ok_or(Fault::NotAToken)?;
     let strict = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::NotAToken);
     let (head, payload) = (strict(head)?, strict(payload)?);
     let head: Head<'_> = serde_json::from_slice(&head).map_err(|_| Fault::NotAToken)?;
     let origin: Origin<'_> = serde_json::from_slice(&payload).map_err(|_| Fault::NotAToken)?;
-    if head.crit.is_some() || !head.typ.as_deref().is_none_or(is_token_type) {
+    if head.crit.is_some() {
         return Err(Fault::Unsupported);
     }
+    let kind = Kind::of(head.typ.as_deref()).ok_or(Fault::Unsupported)?;
     let issuer = keyring.issuer(&origin.iss).ok_or(Fault::UnknownIssuer)?;
+    // Sessions and tickets are podgate's own affair.
+    if kind != Kind::Token && !keyring.is_own(issuer) {
+        return Err(Fault::Unsupported);
+    }
     let key = issuer.key(head.kid.as_deref()).ok_or(Fault::UnknownKey)?;
     if head.alg != key.algorithm.as_str() {
         return Err(Fault::WrongAlgorithm);
     }
-    let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation)
-        .map_err(|error| Fault::of(error.kind()))?
-        .claims;
-    let subject = match claims.sub.parse::<UserId>() {
-        Ok(id) => Subject::Id(id),
-        Err(_) => Subject::Name(claims.sub.into()),
-    };
-    Ok(Verified {
-        subject,
-        expires: claims.exp.0,
-        not_before: claims.nbf.map(|date| date.0),
-        issued: claims.iat.map(|date| date.0),
-        print: key.print,
-    })
+    Ok(Opened { text, kind, key })
+}
+
+/// The label of a whole host under the domain.
+fn label(host: &str, domain: &str) -> Result<Box<str>, Fault> {
+    host.strip_suffix(domain)
+        .and_then(|front| front.strip_suffix('.'))
+        .map(Box::from)
+        .ok_or(Fault::WrongAudience)
 }
 
 /// Whether a text is a JWT that names one of our issuers, valid or not.
@@ -169,11 +338,31 @@ fn parts(token: &str) -> Option<(&str, &str)> {
     (!signature.contains('.')).then_some((head, payload))
 }
 
-/// `typ`: a JWT (RFC 7519, 5.1) or an access token (RFC 9068, 2.1). Others, such as
-/// logout or ID-assertion tokens, are signed by the same keys for another purpose.
-fn is_token_type(typ: &str) -> bool {
-    let is = |word: &str| typ.eq_ignore_ascii_case(word);
-    is("JWT") || is("at+jwt") || is("application/jwt") || is("application/at+jwt")
+/// What a JWT is for, by its `typ`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Token,
+    Session,
+    Ticket,
+}
+
+impl Kind {
+    /// A token says that it is a JWT (RFC 7519, 5.1) or an access token (RFC 9068, 2.1),
+    /// or nothing. Others than these three, such as logout or ID-assertion tokens, are
+    /// signed by the same keys for another purpose.
+    fn of(typ: Option<&str>) -> Option<Self> {
+        let Some(typ) = typ else { return Some(Self::Token) };
+        let is = |words: &[&str]| words.iter().any(|word| typ.eq_ignore_ascii_case(word));
+        if is(&["JWT", "at+jwt", "application/jwt", "application/at+jwt"]) {
+            Some(Self::Token)
+        } else if is(&[SESSION_TYPE]) {
+            Some(Self::Session)
+        } else if is(&[TICKET_TYPE]) {
+            Some(Self::Ticket)
+        } else {
+            None
+        }
+    }
 }
 
 /// Looks for an `iss` of ours in a JSON object, every copy of it.

@@ -7,21 +7,21 @@
 use http::HeaderValue;
 
 use crate::Hosts;
-use crate::cookie::SESSION;
+use crate::cookie;
 
 /// Whether a `Set-Cookie` line may go to the client.
 pub(super) fn may_set(line: &HeaderValue, hosts: &Hosts) -> bool {
     let mut parts = line.as_bytes().split(|b| *b == b';');
     let pair = parts.next().unwrap_or_default().trim_ascii();
-    !is_session(pair) && !parts.any(|attribute| is_wide_domain(attribute, hosts))
+    !is_ours(pair) && !parts.any(|attribute| is_wide_domain(attribute, hosts))
 }
 
-/// Whether a pair sets our cookie. Old browsers store `=name=value` without a name and
+/// Whether a pair sets a cookie of ours. Old browsers store `=name=value` without a name and
 /// send it as `name=value`.
-fn is_session(pair: &[u8]) -> bool {
+fn is_ours(pair: &[u8]) -> bool {
     let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii_start();
     let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
-    name.trim_ascii() == SESSION.as_bytes()
+    cookie::is_ours(name.trim_ascii())
 }
 
 /// Whether an attribute is a `Domain` that is ours or above it.
@@ -73,6 +73,7 @@ mod tests {
         check(" __Host-podgate =stolen; Path=/; Secure", false);
         check("=__Host-podgate=stolen; Path=/; Secure", false);
         check("__Host-podgate", false);
+        check("__Host-podgate-login=planted; Path=/; Secure", false);
         check("__Host-podgate2=mine; Path=/; Secure", true);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{RequestId, from_pod, to_pod};
 use crate::client::{TrustedProxies, resolve};
-use crate::world::{DOMAIN, HMAC, T0, World, claims, ed_pair, gate, ip, request, sign, token};
+use crate::world::{DOMAIN, HMAC, OWN, T0, World, claims, ed_pair, gate, ip, request, sign, token};
 use crate::{Gate, Hosts};
 
 struct Pod {
@@ -31,7 +31,7 @@ impl Pod {
     fn sees_request(&self, mut request: Parts, peer: &str) -> HeaderMap {
         let proxies = TrustedProxies::new(["10.0.0.0/8".parse().expect("a network")]);
         let client = resolve(ip(peer), false, &request.headers, &proxies);
-        let admitted = self.gate.admit(&self.world, &request, client.address, self.world.now());
+        let admitted = self.gate.admit(&self.world, &request, &client, self.world.now());
         let admitted = admitted.expect("admitted");
         let id = RequestId::of(&request.headers, &client);
         let edits = to_pod(&self.gate.auth, &request, &admitted, &client, &id);
@@ -275,7 +275,7 @@ fn a_pod_does_not_speak_for_us() {
         answer.append(name, HeaderValue::from_static(value));
     }
     let id = RequestId::random();
-    from_pod(&Hosts::new(DOMAIN), &answer, &id).apply(&mut answer);
+    from_pod(&Hosts::new(DOMAIN), &answer, &id, None).apply(&mut answer);
     assert_eq!(
         lines(&answer, "set-cookie"),
         ["a=1", "c=3; Domain=app-myproject-john.pinacle.dev"]
@@ -284,4 +284,56 @@ fn a_pod_does_not_speak_for_us() {
     let mut names: Vec<&str> = answer.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-type", "ratelimit", "set-cookie", "x-request-id"]);
+}
+
+#[test]
+fn tokens_of_ours_are_taken_out_of_the_query() {
+    let pod = Pod::new();
+    let ours = token(&pod.world.john);
+    let theirs = sign(
+        &OWN.0,
+        Some("k1"),
+        &json!({ "iss": "https://elsewhere.example", "sub": "x" }),
+    );
+    let client = resolve(ip(CLIENT), true, &HeaderMap::new(), &TrustedProxies::default());
+    let check = |target: &str, expected: Option<&str>| {
+        let mut request = request("app", &[]);
+        request.uri = target.parse().expect(target);
+        let admitted = pod.gate.admit(&pod.world, &request, &client, pod.world.now());
+        let admitted = admitted.expect("public");
+        let edits = to_pod(&pod.gate.auth, &request, &admitted, &client, &RequestId::random());
+        assert_eq!(
+            edits.target.as_ref().map(|target| target.as_str()),
+            expected,
+            "{target}"
+        );
+    };
+    check("/a", None);
+    check("/a?b=1&c=%20%2e%2E&&d", None);
+    check("/a?v=1.2.3&w=podgate", None);
+    check(&format!("/a?token={theirs}"), None);
+    check("/a?podgate_token=x", Some("/a"));
+    check("/a?b=%20&podgate_token=x&c", Some("/a?b=%20&c"));
+    check("/a?podgate%5Ftoken=x&&b", Some("/a?&b"));
+    check(&format!("/a?access_token={ours}&b=1"), Some("/a?b=1"));
+    check(&format!("/a?b=1&anything=Bearer+{ours}"), Some("/a?b=1"));
+    check(&format!("/a?t={}", ours.replace('.', "%2E")), Some("/a"));
+    check(&format!("/?t={ours}&t={theirs}"), Some(&format!("/?t={theirs}")));
+}
+
+#[test]
+fn a_friends_page_may_read_unless_the_pod_says_who_may() {
+    let friend = HeaderValue::from_static("https://b.example");
+    let id = RequestId::random();
+    let mut answer = HeaderMap::new();
+    from_pod(&Hosts::new(DOMAIN), &answer, &id, Some(&friend)).apply(&mut answer);
+    assert_eq!(lines(&answer, "access-control-allow-origin"), ["https://b.example"]);
+    assert_eq!(lines(&answer, "access-control-allow-credentials"), ["true"]);
+    assert_eq!(lines(&answer, "vary"), ["Origin"]);
+
+    let mut own_word = HeaderMap::new();
+    own_word.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    from_pod(&Hosts::new(DOMAIN), &own_word, &id, Some(&friend)).apply(&mut own_word);
+    assert_eq!(lines(&own_word, "access-control-allow-origin"), ["*"]);
+    assert_eq!(lines(&own_word, "access-control-allow-credentials"), [""; 0]);
 }

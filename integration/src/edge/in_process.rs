@@ -69,7 +69,7 @@ impl InProcess {
             panic!("the config is refused:\n{}", problems.join("\n"))
         });
 
-        let edge = Edge::new(fixed, config, Arc::new(Table::new()), Registry::new()).expect("an edge");
+        let edge = Edge::new(fixed, config, Arc::new(Table::new()), Registry::new(), None).expect("an edge");
         let handle = edge.handle();
         let access = Access {
             world: builder.world.clone(),

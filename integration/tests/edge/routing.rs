@@ -133,6 +133,7 @@ async fn what_changes_in_the_store_changes_at_the_edge() {
         port: 80,
         visibility: Visibility::Public,
         targets: vec![two.addr()],
+        siblings: false,
         external_port: None,
     };
     assert_eq!(edge.get("new-pod-john", "/").await.status(), 404);

@@ -98,6 +98,7 @@ fn service_of(pod: &Pod, service: &str, host: &str) -> NewService {
         port: 3000,
         visibility: Visibility::Private,
         targets: Vec::new(),
+        siblings: false,
         external_port: None,
     }
 }

@@ -188,6 +188,7 @@ async fn a_large_batch_is_written_at_once(database: Database) {
             port: 3000,
             visibility: model::Visibility::Private,
             targets: Vec::new(),
+            siblings: false,
             external_port: None,
         })
         .collect();

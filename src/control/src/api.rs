@@ -33,6 +33,7 @@ mod sessions;
 mod shares;
 mod tag;
 mod teams;
+mod tickets;
 mod tokens;
 mod users;
 
@@ -108,6 +109,7 @@ fn resources() -> OpenApiRouter<Api> {
         .routes(routes!(shares::list))
         .routes(routes!(shares::read, shares::put, shares::delete))
         .routes(routes!(tokens::create))
+        .routes(routes!(tickets::create))
         .routes(routes!(sessions::delete))
         .routes(routes!(self::routes::list))
         .routes(routes!(explain::read))

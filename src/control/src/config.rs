@@ -163,6 +163,12 @@ pub struct Limits {
 }
 
 impl Settings {
+    /// The label of a whole host; `None` for a host that is not under the domain.
+    pub(crate) fn label(&self, host: &str) -> Option<model::HostLabel> {
+        let host = host.to_ascii_lowercase();
+        host.strip_suffix(self.domain.as_str())?.strip_suffix('.')?.parse().ok()
+    }
+
     /// The whole host of a label.
     pub(crate) fn host(&self, label: &model::HostLabel) -> String {
         format!("{label}.{}", self.domain)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use model::{IssuerKey, UnixMillis, UserId};
+use model::{IssuerKey, SESSION_TYPE, TICKET_TYPE, UnixMillis, UserId};
 use pem::Pem;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -45,13 +45,52 @@ pub struct Issuer {
     audience: String,
 }
 
+/// What somebody is to be signed in by: a ticket, or the session it is traded for.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedIn<'a> {
+    /// Who.
+    pub user: UserId,
+    /// The whole host, in lower case: it is good nowhere else.
+    pub host: &'a str,
+    /// Good strictly before this moment, in whole seconds.
+    pub expires: UnixMillis,
+}
+
+/// How long a ticket is good for.
+const TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// What a ticket says.
+#[derive(Serialize)]
+struct TicketClaims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: UserId,
+    iat: f64,
+    exp: i64,
+    jti: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+}
+
+/// What a session says.
+#[derive(Serialize)]
+struct SessionClaims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: UserId,
+    iat: f64,
+    auth_time: f64,
+    exp: i64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    embed: bool,
+}
+
 /// What a token says (RFC 7519, section 4.1).
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
     aud: &'a str,
     sub: UserId,
-    /// To the millisecond: whether a session's end lies before it hangs on this.
     iat: f64,
     exp: i64,
     jti: Uuid,
@@ -110,13 +149,75 @@ impl Issuer {
             iss: &self.issuer,
             aud: &self.audience,
             sub: user,
-            iat: now.0 as f64 / 1000.0,
+            iat: precise(now),
             exp: now.plus(ttl).seconds(),
             jti: Uuid::now_v7(),
         };
-        jsonwebtoken::encode(&self.header, &claims, &self.signing)
+        self.sign(None, &claims)
+    }
+
+    /// A ticket that signs a user in at a host, once, within 30 seconds. With `nonce`, the
+    /// digest that the browser was sent away with, only in that browser.
+    ///
+    /// # Errors
+    /// When the signature fails.
+    pub fn ticket(
+        &self,
+        user: UserId,
+        host: &str,
+        nonce: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<String, IssuerError> {
+        let claims = TicketClaims {
+            iss: &self.issuer,
+            aud: host,
+            sub: user,
+            iat: precise(now),
+            exp: now.plus(TICKET_TTL).seconds(),
+            jti: Uuid::now_v7(),
+            nonce,
+        };
+        self.sign(Some(TICKET_TYPE), &claims)
+    }
+
+    /// A browser's session, begun at `since`; with `embedded`, in a frame of another
+    /// site.
+    ///
+    /// # Errors
+    /// When the signature fails.
+    pub fn session(
+        &self,
+        of: SignedIn<'_>,
+        since: UnixMillis,
+        embedded: bool,
+        now: UnixMillis,
+    ) -> Result<String, IssuerError> {
+        let claims = SessionClaims {
+            iss: &self.issuer,
+            aud: of.host,
+            sub: of.user,
+            iat: precise(now),
+            auth_time: precise(since),
+            exp: of.expires.seconds(),
+            embed: embedded,
+        };
+        self.sign(Some(SESSION_TYPE), &claims)
+    }
+
+    fn sign(&self, typ: Option<&str>, claims: &impl Serialize) -> Result<String, IssuerError> {
+        let typed = typ.map(|typ| Header {
+            typ: Some(typ.to_owned()),
+            ..self.header.clone()
+        });
+        jsonwebtoken::encode(typed.as_ref().unwrap_or(&self.header), claims, &self.signing)
             .map_err(|error| IssuerError::Crypto(format!("sign a token: {error}")))
     }
+}
+
+/// Seconds since 1970, to the millisecond: whether the end of a user's sessions lies
+/// before or after hangs on this.
+fn precise(time: UnixMillis) -> f64 {
+    time.0 as f64 / 1000.0
 }
 
 impl std::fmt::Debug for Issuer {

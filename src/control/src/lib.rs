@@ -14,7 +14,7 @@ mod waiting;
 
 pub use api::router;
 pub use config::{AdminToken, Config, Limits, Reach, Settings};
-pub use issuer::{Issuer, IssuerError};
+pub use issuer::{Issuer, IssuerError, SignedIn};
 pub use listen::{Address, Listener, Tls};
 pub use secret_file::SecretFileError;
 pub use waiting::when_ready;

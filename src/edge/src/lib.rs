@@ -8,6 +8,7 @@
 
 mod connection;
 mod proxy;
+mod signin;
 mod table;
 mod peer;
 mod tunnel;
@@ -27,5 +28,6 @@ pub use metrics::{Metrics, MetricsError};
 pub use peer::TargetPolicy;
 pub use server::{Edge, Handle, StartError};
 pub use shared::Config;
+pub use signin::{Credentials, CredentialsError, NewSession};
 pub use table::{EntryRef, Snapshot, Table};
 pub use tls::Certificates;

@@ -239,7 +239,8 @@ impl Metrics {
                 .count(|| RouteMeters::new(self.latency_of(&entry.as_ref().name)), count),
         }
         match record.outcome {
-            Outcome::Redirected => {}
+            Outcome::Redirected | Outcome::SignedOut | Outcome::Preflight | Outcome::Front => {}
+
             outcome => self.auth.with_label_values(&[outcome.as_str()]).inc(),
         }
     }

@@ -6,7 +6,12 @@
 use bytes::Bytes;
 use filters::Refusal;
 use filters::headers::RequestId;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, WWW_AUTHENTICATE};
+use filters::refusal::LoginFault;
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
+    CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN, VARY, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
@@ -91,11 +96,13 @@ pub(crate) struct Page {
     pub(crate) body: Bytes,
 }
 
-/// Whether the client would rather read HTML than JSON.
+/// Whether the client would rather read HTML than JSON: a person does, and a page's
+/// scripts do not, whatever they accept.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
-    headers
-        .get(ACCEPT)
-        .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+    headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate")
+        && headers
+            .get(ACCEPT)
+            .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
 }
 
 /// The page of a refusal.
@@ -103,6 +110,8 @@ pub(crate) fn refusal(refusal: Refusal, id: &RequestId, html: bool) -> Page {
     let hint = match refusal {
         Refusal::NoRoute => "Check the address, or ask its owner whether the service still exists.",
         Refusal::NoAccess => "Ask the pod's owner to share it with you.",
+        Refusal::Login(LoginFault::Unavailable) => "Wait a moment, then open the service's address again.",
+        Refusal::Login(_) => "Open the service's address again to start anew.",
         _ => "",
     };
     let mut page = render(refusal.status(), refusal.text(), hint, refusal.label(), id, html);
@@ -165,22 +174,71 @@ pub(crate) fn is_navigation(request: &Parts) -> bool {
     }
 }
 
-/// Sends a browser to where people sign in, with the place to come back to.
-pub(crate) fn sign_in(login: &str, request: &Parts, https: bool) -> Page {
-    let scheme = if https { "https" } else { "http" };
-    let host = request.uri.authority().map(|host| host.as_str().as_bytes());
-    let host = host
-        .or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes))
-        .unwrap_or_default();
-    let mut to = String::with_capacity(login.len() + 64);
-    to.push_str(login);
-    to.push(if login.contains('?') { '&' } else { '?' });
-    to.push_str("return_to=");
-    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [scheme.as_bytes(), b"://", host, target.as_bytes()] {
-        percent_encode(&mut to, part);
+/// The answer to a preflight: what the page asked for, or nothing.
+pub(crate) fn preflight(request: &Parts, allowed: bool) -> Page {
+    if !allowed {
+        let text = "Pages of this origin may not use this service.";
+        return page(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", text.into());
     }
-    redirect(StatusCode::FOUND, &to)
+    let mut headers = SmallVec::new();
+    let mut echo = |asked: HeaderName, name: HeaderName| {
+        let asked = request.headers.get(asked);
+        headers.extend(asked.cloned().map(|value| (name, value)));
+    };
+    echo(ORIGIN, ACCESS_CONTROL_ALLOW_ORIGIN);
+    echo(ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS);
+    echo(ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS);
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+        (
+            VARY,
+            "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+        ),
+    ] {
+        headers.push((name, HeaderValue::from_static(value)));
+    }
+    Page {
+        status: StatusCode::NO_CONTENT,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
+/// What a browser is told that is signed out, or is to be asked first.
+pub(crate) fn signed_out(done: bool) -> Page {
+    if done {
+        let hint = "To come back, open the service's address again.";
+        plain(
+            StatusCode::OK,
+            "Signed out",
+            "This browser is signed out of this service.",
+            hint,
+        )
+    } else {
+        let hint = "Open this address yourself if that is what you want.";
+        let text = "A page of another site wanted to sign you out of this service.";
+        plain(StatusCode::FORBIDDEN, "Still signed in", text, hint)
+    }
+}
+
+/// A page for people only.
+pub(crate) fn plain(status: StatusCode, title: &str, text: &str, hint: &str) -> Page {
+    let body = PAGE
+        .replace("{{status}}", status.as_str())
+        .replace("{{title}}", title)
+        .replace("{{text}}", text)
+        .replace("{{hint}}", hint)
+        .replace("<p class=\"id\">Request <code>{{request_id}}</code></p>\n", "");
+    page(status, "text/html; charset=utf-8", body.into())
+}
+
+/// An answer with a body, for nobody to keep.
+pub(crate) fn page(status: StatusCode, content_type: &'static str, body: Bytes) -> Page {
+    let mut headers = SmallVec::new();
+    headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Page { status, headers, body }
 }
 
 /// Sends a client on to the same place over HTTPS, method and body kept.
@@ -190,7 +248,7 @@ pub(crate) fn moved(host: &str, port: u16, request: &Parts) -> Page {
     redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{port}{target}"))
 }
 
-fn redirect(status: StatusCode, to: &str) -> Page {
+pub(crate) fn redirect(status: StatusCode, to: &str) -> Page {
     let mut headers = SmallVec::new();
     // Both hosts and targets have been through HTTP's own parsers.
     headers.extend(HeaderValue::try_from(to).ok().map(|to| (LOCATION, to)));
@@ -203,7 +261,7 @@ fn redirect(status: StatusCode, to: &str) -> Page {
 }
 
 /// Everything but the unreserved characters of RFC 3986, 2.3.
-fn percent_encode(to: &mut String, bytes: &[u8]) {
+pub(crate) fn percent_encode(to: &mut String, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -238,14 +296,7 @@ fn render(status: StatusCode, text: &str, hint: &str, code: &str, id: &RequestId
         });
         ("application/problem+json", body.to_string())
     };
-    let mut headers = SmallVec::new();
-    headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
-    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    Page {
-        status,
-        headers,
-        body: body.into(),
-    }
+    page(status, content_type, body.into())
 }
 
 /// What a person calls it.

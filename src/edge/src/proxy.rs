@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
 use filters::{Admitted, Denied, Now, Quota, Refusal};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, StatusCode, Version};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderValue, Method, StatusCode, Version};
 use model::{UnixMillis, UserId};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -26,6 +26,7 @@ use crate::pages::{self, Fault, Page};
 use crate::peer::{self, Carriage, Choice, NoPeer};
 use crate::record::{Outcome, Record};
 use crate::shared::{Settings, Shared};
+use crate::signin::{self, Answered, Visit, front};
 use crate::table::EntryRef;
 
 /// A request body that is still coming when its request was refused is thrown away
@@ -76,6 +77,16 @@ pub(crate) struct Context {
     told: Option<StatusCode>,
 }
 
+impl Context {
+    /// The moment the request is judged at.
+    fn now(&self) -> Now {
+        Now {
+            instant: self.started,
+            unix: self.time,
+        }
+    }
+}
+
 impl Proxy {
     /// Answers with a page of ours.
     async fn answer(&self, session: &mut Session, ctx: &mut Context, page: Page) -> Result<()> {
@@ -113,6 +124,7 @@ impl Proxy {
             entry,
             caller,
             fault,
+            reader,
         } = denied;
         if let Some(fault) = fault {
             tracing::debug!(
@@ -133,15 +145,65 @@ impl Proxy {
             session.set_keepalive(None);
         }
         let request = session.req_header();
-        let html = pages::wants_html(&request.headers);
-        let page = match settings.config.auth.login_url() {
-            Some(login) if refusal.status() == http::StatusCode::UNAUTHORIZED && pages::is_navigation(request) => {
-                pages::sign_in(login, request, ctx.client.https)
-            }
-            _ => pages::refusal(refusal, &ctx.id, html),
-        };
+        let away = (refusal.status() == StatusCode::UNAUTHORIZED)
+            .then(|| self.visit(request, ctx, settings).send_away())
+            .flatten();
+        let mut page = away.unwrap_or_else(|| pages::refusal(refusal, &ctx.id, pages::wants_html(&request.headers)));
+        if let Some(reader) = reader {
+            page.headers.extend(headers::cors(&reader));
+        }
         self.answer(session, ctx, page).await?;
         Ok(true)
+    }
+
+    fn visit<'a>(&'a self, request: &'a RequestHeader, ctx: &'a Context, settings: &'a Settings) -> Visit<'a> {
+        Visit {
+            shared: &self.shared,
+            settings,
+            request,
+            client: &ctx.client,
+            now: ctx.now(),
+        }
+    }
+
+    /// Answers what is for the edge itself and for no pod; `None` when a pod is asked.
+    async fn receive(&self, session: &mut Session, ctx: &mut Context, settings: &Settings) -> Result<Option<bool>> {
+        let request: &RequestHeader = session.req_header();
+        let answered = if filters::is_ours(request) {
+            match self.visit(request, ctx, settings).answer().await {
+                Ok(answered) => answered,
+                Err(denied) => return self.refuse(session, ctx, settings, *denied).await.map(Some),
+            }
+        } else if filters::origin::is_preflight(request) {
+            let table = self.shared.table.snapshot();
+            let Some(preflight) = settings.gate.preflight(&table, request, &ctx.client) else {
+                return Ok(None);
+            };
+            Answered {
+                page: pages::preflight(request, preflight.allowed),
+                outcome: Outcome::Preflight,
+                entry: Some(preflight.entry),
+                user: None,
+            }
+        } else if front::is_asked(request, settings)
+            && let Some(front) = &settings.front
+        {
+            Answered {
+                page: front.answer(&self.visit(request, ctx, settings)).await,
+                outcome: Outcome::Front,
+                entry: None,
+                user: None,
+            }
+        } else {
+            return Ok(None);
+        };
+        ctx.stage = Stage::Answered {
+            outcome: answered.outcome,
+            entry: answered.entry,
+            user: answered.user,
+        };
+        self.answer(session, ctx, answered.page).await?;
+        Ok(Some(true))
     }
 
     /// Sends a request on to the same place over HTTPS.
@@ -156,19 +218,7 @@ impl Proxy {
         let page = match host {
             Ok(host) => pages::moved(&host, port, request),
             Err(refusal) => {
-                return self
-                    .refuse(
-                        session,
-                        ctx,
-                        settings,
-                        Denied {
-                            refusal,
-                            entry: None,
-                            caller: None,
-                            fault: None,
-                        },
-                    )
-                    .await;
+                return self.refuse(session, ctx, settings, Denied::at_the_door(refusal)).await;
             }
         };
         ctx.stage = Stage::Answered {
@@ -276,6 +326,9 @@ fn internal(what: &'static str) -> Box<Error> {
 }
 
 fn apply_to_request(edits: Edits, request: &mut RequestHeader) -> Result<()> {
+    if let Some(target) = edits.target {
+        request.set_uri(target.into());
+    }
     for name in &edits.remove {
         request.remove_header(name);
     }
@@ -354,12 +407,13 @@ impl ProxyHttp for Proxy {
             return self.redirect(session, ctx, &settings, port).await;
         }
 
-        let now = Now {
-            instant: ctx.started,
-            unix: ctx.time,
-        };
+        if let Some(answered) = self.receive(session, ctx, &settings).await? {
+            return Ok(answered);
+        }
         let snapshot = self.shared.table.snapshot();
-        let admitted = settings.gate.admit(&snapshot, request, ctx.client.address, now);
+        let admitted = settings
+            .gate
+            .admit(&snapshot, session.req_header(), &ctx.client, ctx.now());
         drop(snapshot);
         let admitted = match admitted {
             Ok(admitted) => admitted,
@@ -470,11 +524,17 @@ impl ProxyHttp for Proxy {
         } else if response.status.is_informational() {
             return Ok(());
         }
-        apply_to_response(
-            headers::from_pod(&passage.settings.gate.hosts, &response.headers, &ctx.id),
-            response,
-        )?;
-        add_quota(passage.admitted.quota(), response)
+        let Passage { admitted, settings, .. } = &**passage;
+        let edits = headers::from_pod(&settings.gate.hosts, &response.headers, &ctx.id, admitted.reader());
+        apply_to_response(edits, response)?;
+        if let Some(caller) = admitted.caller()
+            && let Some(cookie) = signin::renewal(&self.shared, settings, admitted.entry(), caller, response, ctx.time)
+        {
+            response.append_header(SET_COOKIE, cookie)?;
+            // With a credential in it, the answer is for this browser alone.
+            response.append_header(CACHE_CONTROL, HeaderValue::from_static("private"))?;
+        }
+        add_quota(admitted.quota(), response)
     }
 
     fn error_while_proxy(

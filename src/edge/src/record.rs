@@ -16,8 +16,16 @@ pub(crate) enum Outcome {
     Admitted(Access),
     /// It was turned away; the label of the refusal.
     Refused(&'static str),
-    /// It was sent on to HTTPS.
+    /// It was sent on, to HTTPS or to where it wanted to go.
     Redirected,
+    /// A browser was signed in.
+    SignedIn,
+    /// A browser was signed out.
+    SignedOut,
+    /// Another origin's page was told what it may send.
+    Preflight,
+    /// It was for `auth.<domain>`.
+    Front,
 }
 
 impl Outcome {
@@ -26,6 +34,10 @@ impl Outcome {
             Self::Admitted(access) => access.as_str(),
             Self::Refused(label) => label,
             Self::Redirected => "redirected",
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::Preflight => "preflight",
+            Self::Front => "front",
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::peer::keepalive;
 use crate::proxy::Proxy;
 use crate::shared::{Config, Shared};
+use crate::signin::Credentials;
 use crate::table::Table;
 use crate::tls;
 
@@ -105,14 +106,20 @@ impl Handle {
 }
 
 impl Edge {
-    /// Makes an edge; nothing listens yet.
+    /// Makes an edge; nothing listens yet. Without `credentials` it signs nobody in.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn new(fixed: Fixed, config: Config, table: Arc<Table>, registry: Registry) -> Result<Self, StartError> {
+    pub fn new(
+        fixed: Fixed,
+        config: Config,
+        table: Arc<Table>,
+        registry: Registry,
+        credentials: Option<Arc<dyn Credentials>>,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(registry, &table)?);
         metrics.reloaded(1, true);
-        let shared = Arc::new(Shared::new(config, table, metrics).map_err(StartError::AccessLog)?);
+        let shared = Arc::new(Shared::new(config, table, metrics, credentials).map_err(StartError::AccessLog)?);
         let conf = Arc::new(server_conf(&fixed));
         let idle = shared.settings().options.timeouts.idle;
         let proxy = |redirect: Option<u16>| -> Arc<HttpProxy<Proxy>> {

@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::pages;
 use crate::peer::PeerTemplates;
 use crate::record::{Outcome, Record};
+use crate::signin::Given;
+use crate::signin::demo::Demo;
+use crate::signin::front::Front;
 use crate::table::Table;
 use crate::tls::Resolver;
 
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) options: Options,
     pub(crate) gate: Gate,
     pub(crate) peers: PeerTemplates,
+    /// What answers at `auth.<domain>`.
+    pub(crate) front: Option<Arc<dyn Front>>,
     pub(crate) config: Config,
 }
 
@@ -53,10 +58,16 @@ impl Settings {
                 limits: Limits::new(config.limits.clone(), Arc::clone(meters)),
             },
             peers: PeerTemplates::new(&options.timeouts),
+            front: front(&config),
             options,
             config,
         }
     }
+}
+
+fn front(config: &Config) -> Option<Arc<dyn Front>> {
+    let users = config.auth.demo_users();
+    (!users.is_empty()).then(|| Arc::new(Demo(users.to_vec())) as Arc<dyn Front>)
 }
 
 /// See the module.
@@ -67,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) log: AccessLog,
     pub(crate) connections: Connections,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) credentials: Given,
     /// Whether every listener accepts.
     pub(crate) listening: AtomicBool,
     meters: Arc<Meters>,
@@ -76,7 +88,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, table: Arc<Table>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(crate) fn new(
+        config: Config,
+        table: Arc<Table>,
+        metrics: Arc<Metrics>,
+        credentials: Given,
+    ) -> io::Result<Self> {
         let meters = Arc::new(Meters::default());
         let auth = Auth::new(Arc::clone(&config.auth), &[]);
         let shared = Self {
@@ -86,6 +103,7 @@ impl Shared {
             metrics,
             connections: Connections::default(),
             resolver: Arc::default(),
+            credentials,
             listening: AtomicBool::new(false),
             meters,
             keys: Mutex::default(),

@@ -202,6 +202,7 @@ mod tests {
                     visibility,
                     pod: Arc::clone(&pod),
                     targets: Box::default(),
+                    siblings: false,
                     external_port: None,
                 };
                 decide(&route, caller, UnixMillis(now))

@@ -85,6 +85,9 @@ pub struct Service {
     pub port: u16,
     /// Who it is for.
     pub visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    #[serde(default)]
+    pub siblings: bool,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
     /// The port on the pod's node where other machines reach it.
@@ -113,6 +116,11 @@ pub struct IssuerKey {
     /// The raw 32-byte Ed25519 public key (RFC 8032).
     pub public: [u8; 32],
 }
+
+/// The `typ` of a browser's session with one host, as podgate signs it.
+pub const SESSION_TYPE: &str = "podgate-session+jwt";
+/// The `typ` of a ticket: what signs one browser in at one host, once.
+pub const TICKET_TYPE: &str = "podgate-ticket+jwt";
 
 impl IssuerKey {
     /// The `iss` of podgate's own tokens, for the domain that its edges serve.

@@ -20,6 +20,8 @@ pub struct Route {
     pub port: u16,
     /// Who it is for.
     pub visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    pub siblings: bool,
     /// The pod, shared by all its routes.
     pub pod: Arc<RoutedPod>,
     /// Where it really runs, when that is not the pod's own address and port.

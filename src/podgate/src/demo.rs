@@ -138,6 +138,10 @@ drain = "1s"
 cert = {certificate}
 key = {key}
 
+[auth]
+# The demo's own page asks whom to be; see auth.login_url and auth.oidc for real ones.
+demo_users = ["john", "mary"]
+
 [limits]
 public = "100/1m"
 user = "1000/1m"

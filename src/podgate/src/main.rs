@@ -14,6 +14,7 @@ mod logging;
 mod state;
 mod reload;
 mod follow;
+mod credentials;
 mod run;
 mod demo;
 mod client;

@@ -11,15 +11,17 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use control::{AdminToken, Issuer};
 use edge::{Edge, Table};
+use futures_util::FutureExt as _;
+use model::IssuerKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::Registry;
-use store::Store;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::config::{self, Config, Role};
+use crate::credentials::Credentials;
 use crate::follow::{self, Opening};
 use crate::logging::Level;
 use crate::reload::Reloader;
@@ -51,11 +53,27 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     let store = runtime
         .block_on(follow::open(config.store.clone(), !with_edge))
         .context("open the store")?;
+    let issuer = Arc::new(Issuer::load_or_create(
+        &config.store.data_dir,
+        &config.edge.options.domain,
+    )?);
+    // Sessions are signed where they are asked for, tokens and tickets by the API: every
+    // process has a key, and tells all edges its public half.
+    let published = publish(store.clone(), issuer.public()).boxed().shared();
+    runtime.spawn(published.clone());
     if roles.contains(&Role::Control) {
-        start_control(&runtime, &config, store.clone())?;
+        start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
     }
     if with_edge {
-        run_edge(&runtime, path, config, store, level, registry, signals)?;
+        let credentials = Credentials::new(issuer, store.clone(), runtime.handle().clone());
+        let edge = Edge::new(
+            config.fixed.clone(),
+            config.edge.clone(),
+            Arc::new(Table::new()),
+            registry,
+            Some(Arc::new(credentials)),
+        )?;
+        run_edge(edge, &runtime, path, config, store, level, signals)?;
     } else {
         runtime.block_on(stopped(signals));
     }
@@ -64,16 +82,14 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
 }
 
 fn run_edge(
+    edge: Edge,
     runtime: &Runtime,
     path: &Path,
     config: Config,
     store: Opening,
     level: Level,
-    registry: Registry,
     signals: Signals,
 ) -> anyhow::Result<()> {
-    let table = Arc::new(Table::new());
-    let edge = Edge::new(config.fixed.clone(), config.edge.clone(), table, registry)?;
     let handle = edge.handle();
     // A store in a file of this machine's is there whenever podgate is.
     let disk = (!config.store.is_embedded()).then(|| config.store.data_dir.join("routes.journal"));
@@ -86,12 +102,17 @@ fn run_edge(
     Ok(())
 }
 
-fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::Result<()> {
+fn start_control(
+    runtime: &Runtime,
+    config: &Config,
+    issuer: Arc<Issuer>,
+    store: Opening,
+    published: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let Some(control) = config.control.clone() else {
         return Ok(());
     };
     let options = &config.edge.options;
-    let issuer = Issuer::load_or_create(&config.store.data_dir, &options.domain)?;
     let admin_token = match control.admin_token {
         Some(token) => token,
         None => {
@@ -126,9 +147,9 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
         .with_context(|| format!("listen on control.listen {}", control.listen))?;
     let ready = async move {
         let store = store.await;
-        publish(&store, &issuer).await;
+        published.await;
         tracing::info!(control.listen = %control.listen, "API ready");
-        control::router(store, Arc::new(issuer), settings)
+        control::router(store, issuer, settings)
     };
     runtime.spawn(async move {
         if let Err(error) = listener.serve(control::when_ready(ready)).await {
@@ -138,9 +159,10 @@ fn start_control(runtime: &Runtime, config: &Config, store: Opening) -> anyhow::
     Ok(())
 }
 
-/// Hands the issuer's public key to the feed: no edge accepts our tokens before that.
-async fn publish(store: &Store, issuer: &Issuer) {
-    while let Err(error) = store.put_issuer_key(&issuer.public()).await {
+/// Hands the issuer's public key to the feed: no edge accepts what it signed before that.
+async fn publish(store: Opening, key: IssuerKey) {
+    let store = store.await;
+    while let Err(error) = store.put_issuer_key(&key).await {
         tracing::error!(%error, "publish the issuer's key");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

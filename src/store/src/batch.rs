@@ -42,17 +42,22 @@ pub struct Batch {
 }
 
 impl Store {
+    /// Waits for this writer's turn; the next one's comes when it is dropped.
+    pub(crate) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        if self.is_embedded() {
+            Some(self.line.clone().lock_owned().await)
+        } else {
+            None
+        }
+    }
+
     /// Begins to write, when it is this writer's turn.
     ///
     /// # Errors
     /// When the database fails or another writer does not end.
     pub async fn begin(&self) -> Result<Batch, StoreError> {
         const DOING: &str = "begin to write";
-        let turn = if self.is_embedded() {
-            Some(self.line.clone().lock_owned().await)
-        } else {
-            None
-        };
+        let turn = self.turn().await;
         let transaction = begin_write(&self.db).await.doing(DOING)?;
         if !self.is_embedded() {
             // The revision's row is everybody's: a writer whose machine is gone must

@@ -25,6 +25,7 @@ pub mod service;
 pub mod share;
 pub mod team;
 pub mod tombstone;
+pub mod used_ticket;
 pub mod user;
 
 /// A row that the feed carries.

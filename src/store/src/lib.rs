@@ -30,6 +30,7 @@ mod services;
 mod shares;
 mod stamped;
 mod teams;
+mod tickets;
 mod users;
 
 pub use api_tokens::NewApiToken;

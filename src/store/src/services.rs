@@ -30,6 +30,8 @@ pub struct NewService {
     pub port: u16,
     /// Who it is for.
     pub visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    pub siblings: bool,
     /// Where it really runs, when that is not the pod's own address and port.
     pub targets: Vec<SocketAddr>,
     /// The port on the pod's node where other machines reach it.
@@ -107,6 +109,7 @@ impl Batch {
             host,
             port,
             visibility,
+            siblings,
             targets,
             external_port,
         } = new;
@@ -117,6 +120,7 @@ impl Batch {
             host,
             port,
             visibility,
+            siblings,
             targets,
             external_port,
         };
@@ -169,6 +173,7 @@ impl Batch {
         let set = self.update_service(pod, &name, |service| {
             service.port = new.port;
             service.visibility = new.visibility;
+            service.siblings = new.siblings;
             service.targets = new.targets;
             service.external_port = new.external_port;
         });

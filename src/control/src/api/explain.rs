@@ -216,6 +216,7 @@ impl Api {
             name: service.name,
             port: service.port,
             visibility: service.visibility,
+            siblings: service.siblings,
             pod: Arc::new(RoutedPod {
                 id: pod.id,
                 name: pod.name,

@@ -21,6 +21,16 @@ pub(super) struct Name(String);
 #[schema(format = "uuid", example = "0190f3c4-7a10-7c3e-9d3f-2f1b0a6c5d4e")]
 pub(super) struct Id(String);
 
+/// A service's whole host.
+#[derive(ToSchema)]
+#[schema(example = "app-myproject-john.pinacle.dev")]
+pub(super) struct Host(String);
+
+/// The SHA-256 of what the browser keeps, in base64url.
+#[derive(ToSchema)]
+#[schema(pattern = "^[A-Za-z0-9_-]{43}$", min_length = 43, max_length = 43)]
+pub(super) struct Nonce(String);
+
 /// An IPv4 or IPv6 address.
 #[derive(ToSchema)]
 #[schema(example = "10.100.0.2")]

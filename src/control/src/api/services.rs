@@ -32,6 +32,9 @@ pub(super) struct New {
     port: NonZeroU16,
     #[schema(value_type = schema::Visibility)]
     visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    #[serde(default)]
+    siblings: bool,
     /// Where it really runs, when that is not the pod's own address and port.
     #[serde(default)]
     #[schema(value_type = Vec<schema::Target>, required = false)]
@@ -53,6 +56,9 @@ pub(super) struct Set {
     port: NonZeroU16,
     #[schema(value_type = schema::Visibility)]
     visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    #[serde(default)]
+    siblings: bool,
     /// Where it really runs, when that is not the pod's own address and port.
     #[serde(default)]
     #[schema(value_type = Vec<schema::Target>, required = false)]
@@ -70,6 +76,7 @@ pub(super) struct Changes {
     port: Option<NonZeroU16>,
     #[schema(value_type = Option<schema::Visibility>)]
     visibility: Option<Visibility>,
+    siblings: Option<bool>,
     #[schema(value_type = Option<Vec<schema::Target>>)]
     targets: Option<Vec<SocketAddr>>,
     /// Null for none.
@@ -93,6 +100,8 @@ pub(super) struct Shown {
     port: u16,
     #[schema(value_type = schema::Visibility)]
     visibility: Visibility,
+    /// Whether pages of its owner's other services may act with a visitor's session.
+    siblings: bool,
     #[schema(value_type = Vec<schema::Target>)]
     targets: Vec<SocketAddr>,
     #[schema(value_type = Option<schema::Port>, required = true)]
@@ -109,6 +118,7 @@ impl Api {
             name: service.name,
             port: service.port,
             visibility: service.visibility,
+            siblings: service.siblings,
             targets: service.targets,
             external_port: service.external_port,
         }
@@ -127,6 +137,7 @@ impl Api {
             host,
             port: set.port.get(),
             visibility: set.visibility,
+            siblings: set.siblings,
             targets: set.targets,
             external_port: set.external_port.map(NonZeroU16::get),
         })
@@ -171,6 +182,7 @@ pub(super) async fn create(
         name: None,
         port: new.port,
         visibility: new.visibility,
+        siblings: new.siblings,
         targets: new.targets,
         external_port: new.external_port,
     };
@@ -242,6 +254,7 @@ pub(super) async fn change(
     let changed = batch.update_service(pod.id, &service.name, |service| {
         service.port = changes.port.map_or(service.port, NonZeroU16::get);
         service.visibility = changes.visibility.unwrap_or(service.visibility);
+        service.siblings = changes.siblings.unwrap_or(service.siblings);
         if let Some(targets) = changes.targets {
             service.targets = targets;
         }

@@ -427,6 +427,7 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         name: service.name,
         port: service.port,
         visibility: service.visibility,
+        siblings: service.siblings,
         pod: Arc::clone(pod),
         targets: service.targets.into(),
         external_port: service.external_port,
@@ -447,6 +448,7 @@ fn row(route: &Route) -> Service {
         host: route.host.clone(),
         port: route.port,
         visibility: route.visibility,
+        siblings: route.siblings,
         targets: route.targets.to_vec(),
         external_port: route.external_port,
     }

@@ -49,6 +49,7 @@ impl World {
             port: 3000,
             visibility: Visibility::Private,
             targets: vec![],
+            siblings: false,
             external_port: None,
         };
         Self {

@@ -93,6 +93,7 @@ fn service(called: &Name, service: &Service) -> Document {
         Some(("name", name(called))),
         Some(("port", Document::Number(service.port.into()))),
         Some(("visibility", word(service.visibility))),
+        service.siblings.then_some(("siblings", Document::Flag(true))),
         Some(("targets", Document::List(targets))),
         external_port,
     ];

@@ -52,6 +52,7 @@ pub(super) struct Pod {
 pub(super) struct Service {
     pub(super) port: u16,
     pub(super) visibility: Visibility,
+    pub(super) siblings: bool,
     pub(super) targets: Vec<SocketAddr>,
     pub(super) external_port: Option<u16>,
 }
@@ -97,6 +98,8 @@ struct ServiceRow {
     name: Name,
     port: u16,
     visibility: Visibility,
+    #[serde(default)]
+    siblings: bool,
     targets: Vec<SocketAddr>,
     #[serde(default)]
     external_port: Option<u16>,
@@ -136,6 +139,7 @@ impl Present {
             let service = Service {
                 port: row.port,
                 visibility: row.visibility,
+                siblings: row.siblings,
                 targets: row.targets,
                 external_port: row.external_port,
             };

@@ -47,6 +47,9 @@ pub(crate) enum Verb {
         /// Who it is for
         #[arg(long, default_value = "private", value_parser = visibility())]
         visibility: Visibility,
+        /// Let pages of its owner's other services act with a visitor's session
+        #[arg(long)]
+        siblings: bool,
         /// Where it really runs, in place of the pod's own address and port; may be repeated
         #[arg(long = "target", value_name = "ADDR:PORT")]
         targets: Vec<SocketAddr>,
@@ -94,6 +97,9 @@ pub(crate) struct Changes {
     /// Who it is for
     #[arg(long, value_parser = visibility())]
     visibility: Option<Visibility>,
+    /// Whether pages of its owner's other services may act with a visitor's session
+    #[arg(long, value_name = "BOOL")]
+    siblings: Option<bool>,
     /// Where it really runs, may be repeated; or `none`: at the pod's own address and port
     #[arg(long = "target", value_name = "ADDR:PORT", value_parser = or_none::<SocketAddr>)]
     targets: Vec<OrNone<SocketAddr>>,
@@ -110,6 +116,9 @@ impl Changes {
         }
         if let Some(visibility) = self.visibility {
             body.insert("visibility".to_owned(), json!(visibility));
+        }
+        if let Some(siblings) = self.siblings {
+            body.insert("siblings".to_owned(), json!(siblings));
         }
         if !self.targets.is_empty() {
             let targets: Vec<SocketAddr> = self.targets.iter().filter_map(|target| target.0).collect();
@@ -147,10 +156,14 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             service,
             port,
             visibility,
+            siblings,
             targets,
             external_port,
         } => {
             let mut body = json!({ "name": service.name.as_str(), "port": port, "visibility": visibility });
+            if siblings {
+                body["siblings"] = json!(true);
+            }
             if !targets.is_empty() {
                 body["targets"] = json!(targets);
             }
@@ -167,7 +180,7 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             }
             let fact = |name| (name, text(&shown[name]));
             let mut facts = vec![("service", service.to_string())];
-            facts.extend(["url", "port", "visibility", "targets"].map(fact));
+            facts.extend(["url", "port", "visibility", "siblings", "targets"].map(fact));
             facts.push(("external port", text(&shown["external_port"])));
             output.facts(facts)
         }

@@ -172,6 +172,7 @@ async fn create(
             port,
             visibility,
             targets: vec![target],
+            siblings: false,
             external_port: None,
         })
         .await

@@ -19,6 +19,7 @@ pub struct Model {
     pub visibility: String,
     pub targets: String,
     pub external_port: Option<i32>,
+    pub siblings: bool,
     pub revision: i64,
 }
 
@@ -37,6 +38,7 @@ impl TryFrom<Model> for Service {
             visibility: stored("visibility", &row.visibility)?,
             targets: stored_list("targets", &row.targets)?,
             external_port: row.external_port.map(port).transpose()?,
+            siblings: row.siblings,
         })
     }
 }
@@ -56,6 +58,7 @@ impl Model {
             visibility: service.visibility.to_string(),
             targets: list(&service.targets),
             external_port: service.external_port.map(i32::from),
+            siblings: service.siblings,
             revision,
         }
     }

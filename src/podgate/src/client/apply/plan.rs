@@ -224,6 +224,10 @@ impl Place {
         let visibility = service.visibility.unwrap_or(Visibility::Private);
         let mut body = json!({ "name": service.name, "port": service.port, "visibility": visibility });
         let mut told = format!("port {}, {visibility}", service.port);
+        if service.siblings == Some(true) {
+            body["siblings"] = json!(true);
+            told.push_str(", open to siblings");
+        }
         if let Some(targets) = service.targets.as_deref().filter(|targets| !targets.is_empty()) {
             body["targets"] = json!(targets);
             told.push_str(&format!(", targets {}", joined(targets)));
@@ -241,6 +245,7 @@ impl Place {
         changes.optional("port", Some(&old.port), Some(Some(&service.port.get())));
         let visibility = service.visibility.as_ref().map(Some);
         changes.optional("visibility", Some(&old.visibility), visibility);
+        changes.optional("siblings", Some(&old.siblings), service.siblings.as_ref().map(Some));
         if let Some(targets) = service.targets.as_ref().filter(|targets| **targets != old.targets) {
             changes.set("targets", json!(targets), &joined(&old.targets), &joined(targets));
         }

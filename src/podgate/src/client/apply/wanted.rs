@@ -50,6 +50,7 @@ pub(super) struct Service {
     pub(super) name: Name,
     pub(super) port: NonZeroU16,
     pub(super) visibility: Option<Visibility>,
+    pub(super) siblings: Option<bool>,
     pub(super) targets: Option<Vec<SocketAddr>>,
     pub(super) external_port: Option<Option<NonZeroU16>>,
 }
@@ -230,10 +231,14 @@ fn pod(reader: &mut Reader, field: &Field<'_>) -> Option<Pod> {
 }
 
 fn service(reader: &mut Reader, field: &Field<'_>) -> Option<Service> {
-    let fields = reader.fields(field, &["name", "port", "visibility", "targets", "external_port"])?;
+    let fields = reader.fields(
+        field,
+        &["name", "port", "visibility", "siblings", "targets", "external_port"],
+    )?;
     let name = reader.need(&fields, "name").and_then(|field| reader.parse(&field));
     let number = reader.need(&fields, "port").and_then(|field| port(reader, &field));
     let visibility = fields.get("visibility").and_then(|field| reader.parse(&field));
+    let siblings = fields.get("siblings").and_then(|field| reader.parse(&field));
     let targets = fields.get("targets").map(|field| {
         let items = reader.items(Some(field));
         let target = |field: &Field<'_>| {
@@ -247,6 +252,7 @@ fn service(reader: &mut Reader, field: &Field<'_>) -> Option<Service> {
         name: name?,
         port: number?,
         visibility,
+        siblings,
         targets,
         external_port,
     })

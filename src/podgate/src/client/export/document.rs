@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 pub(super) enum Document {
     Text(String),
     Number(u64),
+    Flag(bool),
     List(Vec<Document>),
     /// In this order.
     Map(Vec<(String, Document)>),
@@ -18,7 +19,7 @@ impl Document {
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Text(_) | Self::Number(_) => false,
+            Self::Text(_) | Self::Number(_) | Self::Flag(_) => false,
             Self::List(items) => items.is_empty(),
             Self::Map(entries) => entries.is_empty(),
         }
@@ -80,6 +81,7 @@ impl Document {
                 // Writing to a String does not fail.
                 let _ = write!(text, "{value}");
             }
+            Self::Flag(value) => text.push_str(if *value { "true" } else { "false" }),
             Self::List(items) => {
                 text.push('[');
                 for (at, item) in items.iter().enumerate() {
@@ -123,6 +125,7 @@ impl Serialize for Document {
         match self {
             Self::Text(text) => to.serialize_str(text),
             Self::Number(number) => to.serialize_u64(*number),
+            Self::Flag(flag) => to.serialize_bool(*flag),
             Self::List(items) => to.collect_seq(items),
             Self::Map(entries) => {
                 let mut map = to.serialize_map(Some(entries.len()))?;
