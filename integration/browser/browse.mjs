@@ -3,6 +3,7 @@
 // 30 seconds a step.
 import { writeFileSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { siblings } from "./siblings.mjs";
 
 const [scenario, url, ...more] = process.argv.slice(2);
 
@@ -36,6 +37,8 @@ const scenarios = {
     await page.getByText("after", { exact: true }).waitFor();
     return { reloaded: (await page.evaluate(() => window.loaded)) !== loaded };
   },
+
+  siblings: (evil, ticket) => siblings(page, context, url, evil, ticket),
 
   // Types into a real terminal and reads the answer off its screen.
   async ttyd() {

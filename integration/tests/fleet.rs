@@ -105,6 +105,73 @@ async fn every_edge_serves_what_the_api_made_and_closes_what_it_closed() {
     all_answer(&fleet, Some(&john), 404).await;
 }
 
+#[tokio::test]
+async fn a_ticket_works_once_at_all_edges_together() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let fleet = Fleet::start(3).await;
+    let pod = make(&fleet, origin.addr()).await;
+    let private = json!({ "visibility": "private" });
+    fleet
+        .api
+        .ok(Method::PATCH, &format!("{pod}/services/app"), private)
+        .await;
+    all_answer(&fleet, None, 401).await;
+    // What an edge sends a browser away with is good at any of them.
+    let nonce = format!("__Host-podgate-login={}.Lw", "0f".repeat(16));
+    let ticket = async || {
+        let made = fleet
+            .api
+            .ok(
+                Method::POST,
+                "tickets",
+                json!({ "user": "john", "host": format!("{LABEL}.podgate.localhost") }),
+            )
+            .await;
+        made["ticket"].as_str().expect("a ticket").to_owned()
+    };
+    let bring = async |edge: &Member, ticket: &str| {
+        edge.request(LABEL, &format!("/.podgate/login?ticket={ticket}"))
+            .header("cookie", &nonce)
+            .send()
+            .await
+    };
+    let first = ticket().await;
+    let signed_in = bring(&fleet.edges[0], &first).await;
+    assert_eq!(signed_in.status(), 303, "{signed_in:?}");
+    for edge in &fleet.edges {
+        let replayed = bring(edge, &first).await;
+        assert_eq!(replayed.status(), 403, "{replayed:?}");
+        assert!(replayed.body().contains("used_ticket"), "{replayed:?}");
+        assert!(!replayed.headers().contains_key("set-cookie"));
+    }
+    // At all of them at once.
+    let raced = ticket().await;
+    let answers = futures_util::future::join_all(fleet.edges.iter().map(|edge| bring(edge, &raced))).await;
+    let won = answers.iter().filter(|answer| answer.status() == 303).count();
+    assert_eq!(won, 1, "{answers:?}");
+
+    // The session that one edge made opens every edge, as soon as they know its key.
+    let cookie = signed_in.header("set-cookie").expect("a session");
+    let cookie = cookie.split(';').next().expect("a pair");
+    for edge in &fleet.edges {
+        until("the session to be known", async || {
+            let request = edge.request(LABEL, "/").header("cookie", cookie);
+            (request.try_send().await.ok()?.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    // Nobody signs in while nobody can tell whether a ticket was used; sessions go on.
+    let late = ticket().await;
+    fleet.postgres.freeze();
+    let refused = bring(&fleet.edges[1], &late).await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert!(!refused.headers().contains_key("set-cookie"));
+    let page = fleet.edges[1].request(LABEL, "/").header("cookie", cookie).send().await;
+    assert_eq!(page.status(), 200);
+    fleet.postgres.thaw();
+}
+
 /// Asks every edge without pause; counts answers and what was no 200.
 struct Load {
     stop: Arc<AtomicBool>,

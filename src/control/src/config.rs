@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::config::Section;
-use model::{HostTemplate, Rate, Vantage, Via};
+use model::{HostTemplate, Rate, Vantage, Via, return_path};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -176,13 +176,31 @@ impl Settings {
 
     /// The address of a label, as people write it.
     pub(crate) fn url(&self, label: &model::HostLabel) -> String {
+        format!("{}/", self.origin(label))
+    }
+
+    /// The same as browsers name it.
+    pub(crate) fn origin(&self, label: &model::HostLabel) -> String {
         let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
         let host = self.host(label);
         if self.port == usual {
-            format!("{scheme}://{host}/")
+            format!("{scheme}://{host}")
         } else {
-            format!("{scheme}://{host}:{}/", self.port)
+            format!("{scheme}://{host}:{}", self.port)
         }
+    }
+
+    /// The origin and the path that a text to return to means: a path, or a URL of the
+    /// label's host, at the port that edges listen on or, since something may stand in
+    /// front of them, the usual one.
+    pub(crate) fn way_back<'t>(&self, label: &model::HostLabel, text: &'t str) -> Option<(String, Option<&'t str>)> {
+        let own = self.origin(label);
+        [own, format!("https://{}", self.host(label))]
+            .into_iter()
+            .find_map(|origin| {
+                let path = return_path(text, &origin)?;
+                Some((origin, Some(path)))
+            })
     }
 }
 

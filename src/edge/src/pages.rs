@@ -10,7 +10,7 @@ use filters::refusal::LoginFault;
 use http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
-    CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN, VARY, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -165,7 +165,7 @@ pub(crate) fn for_grpc(page: Page) -> Page {
 
 /// Whether a person is following a link or opening a page, as far as the browser says.
 pub(crate) fn is_navigation(request: &Parts) -> bool {
-    if request.method != Method::GET {
+    if request.method != Method::GET || request.headers.contains_key(UPGRADE) {
         return false;
     }
     match request.headers.get("sec-fetch-mode") {

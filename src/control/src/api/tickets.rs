@@ -72,20 +72,19 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
             "This is not a nonce that podgate sent a browser with.",
         ));
     }
-    let base = api.settings.url(&label);
-    let origin = base.trim_end_matches('/');
-    let to = match &new.return_to {
-        None => None,
-        Some(text) => Some(model::return_path(text, origin).ok_or_else(|| {
+    let host = api.settings.host(&label);
+    let (origin, to) = match &new.return_to {
+        None => (api.settings.origin(&label), None),
+        Some(text) => api.settings.way_back(&label, text).ok_or_else(|| {
+            let base = api.settings.url(&label);
             Problem::invalid(
                 "return_to",
                 format!("It must be a path, or a URL that begins with {base}"),
             )
-        })?),
+        })?,
     };
-    let host = api.settings.host(&label);
     let ticket = api.issuer.ticket(user.id, &host, new.nonce.as_deref(), api.now())?;
-    let mut url = format!("{base}.podgate/login?ticket={ticket}");
+    let mut url = format!("{origin}/.podgate/login?ticket={ticket}");
     if let Some(to) = to {
         url.push_str("&return_to=");
         url.extend(utf8_percent_encode(to, NON_ALPHANUMERIC));
