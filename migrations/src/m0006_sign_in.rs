@@ -1,5 +1,5 @@
-//! What signing in needs: services that trust their owner's others, and tickets that
-//! were used.
+//! What signing in needs: services that trust their owner's others, tickets that were
+//! used, and when each process's key was last in use.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -14,10 +14,15 @@ pub(crate) struct Migration;
 #[async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let siblings = boolean("siblings").default(false).take();
-        manager
-            .alter_table(Table::alter().table("services").add_column(siblings).to_owned())
-            .await?;
+        for (table, column) in [
+            ("services", boolean("siblings").default(false).take()),
+            // Milliseconds since 1970; 0 until somebody says.
+            ("issuer_keys", big_integer("seen_at").default(0i64).take()),
+        ] {
+            manager
+                .alter_table(Table::alter().table(table).add_column(column).to_owned())
+                .await?;
+        }
         manager
             .create_table(
                 Table::create()
@@ -33,8 +38,11 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         drop_tables(manager, &["used_tickets"]).await?;
-        manager
-            .alter_table(Table::alter().table("services").drop_column("siblings").to_owned())
-            .await
+        for (table, column) in [("issuer_keys", "seen_at"), ("services", "siblings")] {
+            manager
+                .alter_table(Table::alter().table(table).drop_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Creating, reading, paging, changing and removing each kind of record.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use model::{IssuerKey, Member, MemberStatus, NodeId, PodId, PodState, Share, TeamId, UnixMillis, UserId, Visibility};
 use store::{NewPod, Store, StoreError};
@@ -15,6 +16,8 @@ on_both!(
     what_is_taken_is_named,
     what_is_missing_is_named,
     issuer_keys,
+    keys_of_machines_that_are_gone,
+    tickets_are_used_once,
 );
 
 fn address(text: &str) -> IpAddr {
@@ -406,4 +409,50 @@ async fn issuer_keys(database: Database) {
         "{error}"
     );
     assert_eq!(store.issuer_keys(None, 9).await.expect("list").items, []);
+}
+
+async fn keys_of_machines_that_are_gone(database: Database) {
+    let store: Store = database.open().await;
+    let key = |kid: &str| IssuerKey {
+        kid: kid.to_owned(),
+        public: [7; 32],
+    };
+    let day = |number: i64| UnixMillis(number * 24 * 3_600_000);
+    let month = Duration::from_secs(31 * 24 * 3600);
+    let keep = async |kid: &str, at: i64| {
+        let kept = store.keep_issuer_key(&key(kid), day(at), month).await;
+        kept.expect("keep");
+        let listed = store.issuer_keys(None, 9).await.expect("list").items;
+        listed.into_iter().map(|key| key.kid).collect::<Vec<String>>()
+    };
+    assert_eq!(keep("a", 1000).await, ["a"]);
+    let batch = store.begin().await.expect("begin");
+    let before = batch.commit().await.expect("commit");
+    assert_eq!(keep("a", 1001).await, ["a"]);
+    let batch = store.begin().await.expect("begin");
+    assert_eq!(
+        batch.commit().await.expect("commit").0,
+        before.0 + 1,
+        "a sign of life is no news"
+    );
+    assert_eq!(keep("b", 1010).await, ["a", "b"]);
+    assert_eq!(keep("b", 1032).await, ["a", "b"]);
+    assert_eq!(keep("b", 1033).await, ["b"], "a was last seen on day 1001");
+    assert_eq!(keep("a", 1034).await, ["a", "b"], "and is back");
+}
+
+async fn tickets_are_used_once(database: Database) {
+    let store: Store = database.open().await;
+    let (ticket, other) = (PodId::new().uuid(), PodId::new().uuid());
+    let redeem = async |ticket, expires, now| {
+        let used = store.redeem(ticket, UnixMillis(expires), UnixMillis(now)).await;
+        used.expect("redeem")
+    };
+    assert!(redeem(ticket, 30_000, 0).await);
+    assert!(!redeem(ticket, 30_000, 0).await);
+    assert!(redeem(other, 60_000, 30_000).await);
+    assert!(!redeem(ticket, 30_000, 30_000).await, "remembered to its end");
+    let raced = PodId::new().uuid();
+    let all = futures_util::future::join_all((0..32).map(|_| redeem(raced, 90_000, 31_000))).await;
+    assert_eq!(all.into_iter().filter(|won| *won).count(), 1);
 }

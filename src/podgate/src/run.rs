@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -26,6 +26,10 @@ use crate::follow::{self, Opening};
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
+
+/// A day more than the longest token or session lasts.
+const KEY_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
+const KEY_SIGN_OF_LIFE: Duration = Duration::from_secs(6 * 3600);
 
 /// Runs until told to stop.
 ///
@@ -60,7 +64,7 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     // Sessions are signed where they are asked for, tokens and tickets by the API: every
     // process has a key, and tells all edges its public half.
     let published = publish(store.clone(), issuer.public()).boxed().shared();
-    runtime.spawn(published.clone());
+    runtime.spawn(keep_published(store.clone(), issuer.public(), published.clone()));
     if roles.contains(&Role::Control) {
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
     }
@@ -162,9 +166,19 @@ fn start_control(
 /// Hands the issuer's public key to the feed: no edge accepts what it signed before that.
 async fn publish(store: Opening, key: IssuerKey) {
     let store = store.await;
-    while let Err(error) = store.put_issuer_key(&key).await {
+    while let Err(error) = store.keep_issuer_key(&key, SystemTime::now().into(), KEY_LIFE).await {
         tracing::error!(%error, "publish the issuer's key");
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Says now and then that the key is in use still: those of machines that are gone for
+/// good leave the feed.
+async fn keep_published(store: Opening, key: IssuerKey, published: impl Future<Output = ()>) {
+    published.await;
+    loop {
+        tokio::time::sleep(KEY_SIGN_OF_LIFE).await;
+        publish(store.clone(), key.clone()).await;
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub kid: String,
     pub public: Vec<u8>,
+    pub seen_at: i64,
     pub revision: i64,
 }
 
@@ -33,10 +34,11 @@ impl TryFrom<Model> for IssuerKey {
 }
 
 impl Model {
-    pub fn of(key: &IssuerKey, revision: i64) -> Self {
+    pub fn of(key: &IssuerKey, seen_at: i64, revision: i64) -> Self {
         Self {
             kid: key.kid.clone(),
             public: key.public.to_vec(),
+            seen_at,
             revision,
         }
     }
