@@ -65,14 +65,12 @@ pub(super) fn facts(world: &World, place: &Place) -> Value {
                 (_, true) => "john, and mary by a share",
                 _ => "john, and nobody else.",
             };
-            let file = if service.shared { "mary.token" } else { "john.token" };
             let mut told = json!({
                 "name": service.name,
                 "visibility": service.visibility,
                 "url": service.url,
                 "about": about(service),
                 "who": who,
-                "token_file": place.shown(file),
             });
             if service.shared {
                 told["shared_until"] = world.share_until.0.into();
@@ -94,10 +92,6 @@ pub(super) fn facts(world: &World, place: &Place) -> Value {
         "users": { world.john.id.to_string(): world.john.name, world.mary.id.to_string(): world.mary.name },
         "services": services,
         "lines": lines,
-        "console_line": format!(
-            "document.cookie = \"{}=\" + prompt(\"token\") + \"; path=/; secure\"",
-            filters::auth::SESSION_COOKIE
-        ),
     })
 }
 

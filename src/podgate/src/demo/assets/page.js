@@ -78,13 +78,7 @@ function fillServices() {
     if (service.url === facts.url) {
       card.append(make("p", { className: "go mono" }, "you are here"));
     } else {
-      card.append(
-        make("p", { className: "go" }, make("a", { href: service.url }, "Knock without a token"), " and be turned away"),
-        make("details", {}, make("summary", {}, "Enter with this browser"),
-          make("ol", {},
-            make("li", {}, "Knock, as above. The edge answers 401."),
-            make("li", {}, "In that page\u2019s console: ", make("code", {}, facts.console_line)),
-            make("li", {}, "Give it what is in ", make("code", {}, service.token_file), ", and reload."))));
+      card.append(make("p", { className: "go" }, make("a", { href: service.url }, "Knock"), " and say who you are"));
     }
     $("services").append(card);
   }
@@ -118,7 +112,7 @@ const WHY = {
   "x-request-id": "this request, here and in the edge\u2019s log",
   "x-pod-id": "the pod the name stands for",
   "x-pod-user": "whose pod it is",
-  "x-user-id": "who is asking; here only when a token said so",
+  "x-user-id": "who is asking; here only when a session or a token said so",
   "x-real-ip": "the address the request came from",
   "x-forwarded-for": "the same, for programs that look here",
   "x-forwarded-proto": "TLS ended at the edge",
