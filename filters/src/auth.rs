@@ -19,12 +19,14 @@ use crate::{Now, Refusal, Table};
 mod cache;
 mod config;
 mod credential;
+mod jwks;
 mod keyring;
 mod token;
 
 use cache::VerifiedTokens;
 pub use config::Config;
 pub use credential::{Source, X_PODGATE_TOKEN};
+pub use jwks::{KeySet, KeySetError, KeySource, Unusable};
 use keyring::{Issuer, Keyring};
 pub use token::Session;
 use token::{Subject, Verified};
@@ -87,6 +89,9 @@ pub struct Denied {
     pub caller: Option<Caller>,
     /// What was wrong with the credential, for the log; never for the client.
     pub fault: Option<Fault>,
+    /// Where a key may be published by now that the credential names and nobody knows:
+    /// nothing is decided yet. Only for a pass that is [`ClientPass::patient`].
+    pub lacks: Option<Arc<KeySource>>,
 }
 
 /// What is wrong with a credential. For logs only: telling a client would help it guess.
@@ -175,26 +180,35 @@ impl Auth {
     /// Accepts the configured issuers, and podgate itself with its `own` keys. Without
     /// one, podgate's tokens are still known to be ours, and verify nothing.
     pub fn new(config: Arc<Config>, own: &[IssuerKey]) -> Self {
-        Self::over(VerifiedTokens::new(), config, own)
+        Self::over(VerifiedTokens::new(), config, own, &[])
     }
 
-    /// The same under another config or other keys. Tokens verified before need not be
-    /// again, except those of keys that are gone: they are good no more.
+    /// The same under another config or other keys, with the sets `fetched` from the
+    /// config's [`Config::key_sources`]. Tokens verified before need not be again, except
+    /// those of keys that are gone: they are good no more.
     #[must_use]
-    pub fn renew(&self, config: Arc<Config>, own: &[IssuerKey]) -> Self {
-        Self::over(self.verified.clone(), config, own)
+    pub fn renew(&self, config: Arc<Config>, own: &[IssuerKey], fetched: &[Arc<KeySet>]) -> Self {
+        Self::over(self.verified.clone(), config, own, fetched)
     }
 
-    fn over(verified: VerifiedTokens, config: Arc<Config>, own: &[IssuerKey]) -> Self {
+    fn over(verified: VerifiedTokens, config: Arc<Config>, own: &[IssuerKey], fetched: &[Arc<KeySet>]) -> Self {
         let mut podgate = Issuer {
             name: IssuerKey::issuer(&config.domain),
             audience: vec![IssuerKey::audience(&config.domain)],
             keys: Vec::new(),
+            source: None,
         };
         for key in own {
             podgate.add_ed25519(key.kid.clone(), &key.public);
         }
-        let issuers = std::iter::once(podgate).chain(config.issuers.iter().cloned());
+        let others = config.issuers.iter().cloned().map(|mut issuer| {
+            let set = fetched.iter().find(|set| issuer.source.as_ref() == Some(set.source()));
+            if let Some(set) = set {
+                issuer.adopt(set);
+            }
+            issuer
+        });
+        let issuers = std::iter::once(podgate).chain(others);
         Self {
             keyring: Arc::new(Keyring::new(issuers)),
             config,
@@ -228,14 +242,29 @@ impl Auth {
             Ok(None) => (None, None),
             Err(stranger) => (None, Some(stranger)),
         };
+        if let Some(Stranger { refusal, fault, lacks }) = &stranger
+            && lacks.is_some()
+        {
+            return Err(Denied {
+                refusal: *refusal,
+                caller: None,
+                fault: Some(*fault),
+                lacks: lacks.clone(),
+            });
+        }
         let decision = decide(route, caller.as_ref().map(|caller| caller.user.id), now.unix);
-        let fault = stranger.map(|stranger| stranger.fault);
+        let fault = stranger.as_ref().map(|stranger| stranger.fault);
         let refusal = match decision {
             Decision::Allow(access) => return Ok(Permit { access, caller, fault }),
             Decision::WhoAreYou => stranger.map_or(Refusal::NoCredential, |stranger| stranger.refusal),
             Decision::Deny => Refusal::NoAccess,
         };
-        Err(Denied { refusal, caller, fault })
+        Err(Denied {
+            refusal,
+            caller,
+            fault,
+            lacks: None,
+        })
     }
 
     /// Whether an `Authorization` value carries a token that names one of our issuers,
@@ -264,6 +293,7 @@ impl Auth {
             refusal,
             caller: None,
             fault: Some(fault),
+            lacks: None,
         };
         let bad = |fault| denied(Refusal::Login(LoginFault::BadTicket), fault);
         pass.may_guess(now)
@@ -326,6 +356,7 @@ impl Auth {
                 return Err(Stranger {
                     refusal: Refusal::ForeignOrigin,
                     fault: Fault::ForeignOrigin,
+                    lacks: None,
                 });
             }
             return Ok(caller);
@@ -363,9 +394,18 @@ impl Auth {
         pass.may_guess(now).map_err(|refusal| Stranger {
             refusal,
             fault: Fault::GuessedTooOften,
+            lacks: None,
         })?;
-        let verified =
-            token::verify(&self.keyring, &self.config.domain, token).map_err(|fault| wrong(fault, pass, now))?;
+        let verified = token::verify(&self.keyring, &self.config.domain, token).map_err(|fault| match fault {
+            Fault::UnknownKey if pass.is_patient() => match token::source(&self.keyring, token) {
+                Some(source) => Stranger {
+                    lacks: Some(source),
+                    ..Stranger::bad(fault)
+                },
+                None => wrong(fault, pass, now),
+            },
+            fault => wrong(fault, pass, now),
+        })?;
         if let Some(key) = key {
             self.verified.keep(key, verified.clone());
         }
@@ -411,10 +451,11 @@ impl Auth {
 }
 
 /// Somebody whose credential is not good, and what to answer where one is needed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Stranger {
     refusal: Refusal,
     fault: Fault,
+    lacks: Option<Arc<KeySource>>,
 }
 
 impl Stranger {
@@ -422,6 +463,7 @@ impl Stranger {
         Self {
             refusal: Refusal::BadCredential,
             fault,
+            lacks: None,
         }
     }
 }

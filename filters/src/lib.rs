@@ -44,7 +44,7 @@ mod value;
 #[cfg(test)]
 mod world;
 
-pub use auth::{Auth, Caller};
+pub use auth::{Auth, Caller, KeySource};
 use client::Client;
 use limit::ClientPass;
 pub use limit::{Limits, Quota};
@@ -138,6 +138,9 @@ pub struct Denied<E> {
     pub fault: Option<auth::Fault>,
     /// The origin whose pages may read the answer, when it is not the service's own.
     pub reader: Option<HeaderValue>,
+    /// Where a key may be published by now that would decide otherwise: the request may be
+    /// considered again. Only on a patient [`Attempt`].
+    pub lacks: Option<Arc<KeySource>>,
 }
 
 impl<E> Denied<E> {
@@ -149,6 +152,7 @@ impl<E> Denied<E> {
             caller: None,
             fault: None,
             reader: None,
+            lacks: None,
         }
     }
 
@@ -164,8 +168,37 @@ impl<E> Denied<E> {
     fn by_auth(entry: E, denied: auth::Denied) -> Self {
         Self {
             fault: denied.fault,
+            lacks: denied.lacks,
             ..Self::on(entry, denied.refusal, denied.caller)
         }
+    }
+}
+
+/// A request's way to a decision, which may take several looks: its client is counted at
+/// the first, a wrong guess at the last.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    counted: Option<Quota>,
+    patient: bool,
+}
+
+impl Attempt {
+    /// Of a request that is decided on at once.
+    pub fn once() -> Self {
+        Self::default()
+    }
+
+    /// Of a request that can wait for a key to be fetched.
+    pub fn patient() -> Self {
+        Self {
+            counted: None,
+            patient: true,
+        }
+    }
+
+    /// The next look is the last.
+    pub fn hurry(&mut self) {
+        self.patient = false;
     }
 }
 
@@ -198,7 +231,23 @@ impl Gate {
         client: &Client,
         now: Now,
     ) -> Result<Admitted<T::Entry>, Denied<T::Entry>> {
-        let (entry, pass) = self.find(table, request, client, now)?;
+        self.consider(table, request, client, &mut Attempt::once(), now)
+    }
+
+    /// The same for an attempt that may be made again, when its [`Denied::lacks`] names
+    /// what to wait for.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub fn consider<T: Table>(
+        &self,
+        table: &T,
+        request: &Parts,
+        client: &Client,
+        attempt: &mut Attempt,
+        now: Now,
+    ) -> Result<Admitted<T::Entry>, Denied<T::Entry>> {
+        let (entry, pass) = self.find_for(table, request, client, attempt, now)?;
         // Whatever this is, no pod is asked for it.
         if is_ours(request) {
             return Err(Denied::on(entry, Refusal::NoRoute, None));
@@ -298,14 +347,32 @@ impl Gate {
         client: &Client,
         now: Now,
     ) -> Result<(T::Entry, ClientPass<'_>), Denied<T::Entry>> {
+        self.find_for(table, request, client, &mut Attempt::once(), now)
+    }
+
+    fn find_for<T: Table>(
+        &self,
+        table: &T,
+        request: &Parts,
+        client: &Client,
+        attempt: &mut Attempt,
+        now: Now,
+    ) -> Result<(T::Entry, ClientPass<'_>), Denied<T::Entry>> {
         self.shape.check(request).map_err(Denied::at_the_door)?;
         let label = self.hosts.label(request).map_err(Denied::at_the_door)?;
         let Some(entry) = table.route(&label) else {
             let refusal = self.limits.unknown_host(client.address, now).err();
             return Err(Denied::at_the_door(refusal.unwrap_or(Refusal::NoRoute)));
         };
-        match self.limits.by_client(entry.as_ref(), client.address, now) {
-            Ok(pass) => Ok((entry, pass)),
+        let pass = match attempt.counted {
+            Some(quota) => Ok(self.limits.counted(client.address, quota)),
+            None => self.limits.by_client(entry.as_ref(), client.address, now),
+        };
+        match pass {
+            Ok(pass) => {
+                attempt.counted = Some(pass.quota());
+                Ok((entry, pass.patient(attempt.patient)))
+            }
             Err(refusal) => Err(Denied::on(entry, refusal, None)),
         }
     }

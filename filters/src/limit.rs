@@ -102,11 +102,7 @@ impl Limits {
     /// # Errors
     /// [`Refusal::Limited`] over `limits.public`.
     pub fn by_client(&self, route: &Route, client: IpAddr, now: Now) -> Result<ClientPass<'_>, Refusal> {
-        let mut pass = ClientPass {
-            limits: self,
-            key: self.key(client),
-            quota: Quota::NONE,
-        };
+        let mut pass = self.counted(client, Quota::NONE);
         if let (Some(key), Visibility::Public) = (pass.key, route.visibility) {
             let step = self
                 .meters
@@ -115,6 +111,16 @@ impl Limits {
             pass.quota = settle(Scope::Public, self.public, step)?;
         }
         Ok(pass)
+    }
+
+    /// The pass of a client whose request was counted before, and stood so then.
+    pub(crate) fn counted(&self, client: IpAddr, quota: Quota) -> ClientPass<'_> {
+        ClientPass {
+            limits: self,
+            key: self.key(client),
+            quota,
+            patient: false,
+        }
     }
 
     /// Counts a request for a host that does not exist.
@@ -165,9 +171,26 @@ pub struct ClientPass<'l> {
     /// `None` for an exempt address.
     key: Option<u64>,
     quota: Quota,
+    patient: bool,
 }
 
 impl ClientPass<'_> {
+    /// The same for a request that will be looked at again: a credential whose key is
+    /// not known yet is no wrong guess so far.
+    #[must_use]
+    pub(crate) fn patient(self, patient: bool) -> Self {
+        Self { patient, ..self }
+    }
+
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patient
+    }
+
+    /// Where the client stands.
+    pub(crate) fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// Whether the address may have one more credential verified that is not known
     /// to be good. Counts nothing.
     ///

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http::request::Parts;
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::config::{Problem, Secrets, Section};
 use model::{
@@ -96,6 +97,14 @@ pub(crate) static HMAC: LazyLock<Pair> = LazyLock::new(|| Pair {
 });
 /// podgate's own.
 pub(crate) static OWN: LazyLock<(Pair, [u8; 32])> = LazyLock::new(ed_pair);
+
+/// The public half of a pair as its issuer publishes it.
+pub(crate) fn jwk(pair: &Pair, kid: &str) -> Value {
+    let jwk = Jwk::from_encoding_key(&pair.signing, pair.algorithm).expect("a public key");
+    let mut jwk = serde_json::to_value(jwk).expect("JSON");
+    jwk["kid"] = kid.into();
+    jwk
+}
 
 /// Secrets by file name: the public halves of the keys above.
 pub(crate) struct Keys;

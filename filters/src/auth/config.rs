@@ -1,12 +1,15 @@
 //! The `[auth]` section: who may sign the credentials that open doors.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 use model::config::Section;
 use model::{IssuerKey, Name};
 
+use super::jwks::KeySource;
 use super::keyring::{Issuer, KeyAlgorithm};
 use crate::origin::Origin;
 
@@ -16,6 +19,10 @@ const MAX_LEEWAY: Duration = Duration::from_secs(30);
 /// How long a browser stays signed in without being used, and in all.
 const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 const SESSION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often published keys are looked at.
+const JWKS_REFRESH: Duration = Duration::from_secs(5 * 60);
+const MIN_JWKS_REFRESH: Duration = Duration::from_secs(10);
 
 /// Who may sign credentials, besides podgate itself, and where people sign in.
 #[derive(Debug, Clone)]
@@ -27,6 +34,7 @@ pub struct Config {
     pub(super) session_max: Duration,
     /// Whose pages may act with visitors' sessions at any service.
     pub(crate) origins: Box<[Origin<Box<str>>]>,
+    jwks_refresh: Duration,
     login_url: Option<String>,
     demo_users: Vec<Name>,
 }
@@ -42,6 +50,7 @@ impl Config {
             session_ttl: SESSION_TTL,
             session_max: SESSION_MAX,
             origins: Box::default(),
+            jwks_refresh: JWKS_REFRESH,
             login_url: None,
             demo_users: Vec::new(),
         }
@@ -57,6 +66,16 @@ impl Config {
         &self.demo_users
     }
 
+    /// Where issuers publish their keys, of those whose keys are not given.
+    pub fn key_sources(&self) -> impl Iterator<Item = &Arc<KeySource>> {
+        self.issuers.iter().filter_map(|issuer| issuer.source.as_ref())
+    }
+
+    /// How often to look there.
+    pub fn jwks_refresh(&self) -> Duration {
+        self.jwks_refresh
+    }
+
     /// Reads the section; what is wrong is noted in it.
     pub fn read(section: &mut Section<'_>, domain: &str) -> Self {
         let mut config = Self::new(domain);
@@ -67,6 +86,12 @@ impl Config {
             }
         }
         config.read_sessions(section);
+        if let Some(refresh) = section.duration("jwks_refresh") {
+            config.jwks_refresh = refresh;
+            if refresh < MIN_JWKS_REFRESH {
+                section.problem("jwks_refresh", "must be at least 10s");
+            }
+        }
         if let Some(url) = section.parse::<String>("login_url") {
             if is_web_url(&url) {
                 config.login_url = Some(url);
@@ -148,20 +173,19 @@ fn read_issuer(part: &mut Section<'_>) -> Option<Issuer> {
         }
     };
     let algorithms = part.list::<KeyAlgorithm>("algorithms");
-    if part.parse::<String>("jwks").is_some() {
-        part.problem(
-            "jwks",
-            "key sets by URL come with a later version; list the public keys under `keys`",
-        );
-    }
+    let (published, given) = (part.has("jwks"), part.has("keys"));
+    let source = published.then(|| read_source(part, name.as_deref(), algorithms.as_deref()));
     let keys = part.sections("keys");
-    if keys.is_empty() {
-        part.problem("keys", "is missing: an issuer needs at least one key");
+    if published && given {
+        part.problem("jwks", "is there beside `keys`: an issuer's keys are given or fetched");
+    } else if !published && keys.is_empty() {
+        part.problem("keys", "is missing: an issuer needs at least one key, or `jwks`");
     }
     let mut issuer = Issuer {
         name: name.clone().unwrap_or_default(),
         audience: audience.clone().unwrap_or_default(),
         keys: Vec::new(),
+        source: source.flatten(),
     };
     let mut kids = HashSet::new();
     for mut key in keys {
@@ -169,6 +193,61 @@ fn read_issuer(part: &mut Section<'_>) -> Option<Issuer> {
         part.absorb(key);
     }
     (name.is_some() && audience.is_some()).then_some(issuer)
+}
+
+fn read_source(
+    part: &mut Section<'_>,
+    issuer: Option<&str>,
+    algorithms: Option<&[KeyAlgorithm]>,
+) -> Option<Arc<KeySource>> {
+    let url = part.parse::<String>("jwks").and_then(|url| {
+        let read = key_set_url(&url);
+        read.map_err(|why| part.problem("jwks", format!("`{url}` {why}"))).ok()
+    });
+    match algorithms {
+        Some(algorithms) if algorithms.contains(&KeyAlgorithm::Hs256) => {
+            part.problem("algorithms", "HS256 is for a secret, and `jwks` is public");
+        }
+        Some([]) | None => {
+            let message = "with `jwks`, lists what its keys may be for: RS256, ES256, EdDSA";
+            part.problem("algorithms", message);
+        }
+        Some(_) => {}
+    }
+    Some(Arc::new(KeySource {
+        issuer: issuer?.to_owned(),
+        url: url?,
+        algorithms: algorithms?.to_vec(),
+    }))
+}
+
+/// Keys come by TLS, or from this machine: whoever can change them on the way signs what
+/// he likes.
+fn key_set_url(text: &str) -> Result<Uri, &'static str> {
+    let url: Uri = text.parse().map_err(|_| "is not a URL")?;
+    let host = url.host().unwrap_or_default();
+    if host.is_empty() {
+        return Err("is not an absolute URL");
+    }
+    if url
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("must hold no user and password");
+    }
+    match url.scheme_str() {
+        Some("https") => Ok(url),
+        Some("http") if is_this_machine(host) => Ok(url),
+        Some("http") => Err("must be https: over http anybody on the way could change the keys"),
+        _ => Err("must be https"),
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 fn read_key(part: &mut Section<'_>, issuer: &mut Issuer, allowed: Option<&[KeyAlgorithm]>, kids: &mut HashSet<String>) {
@@ -251,13 +330,6 @@ mod tests {
             ],
         );
         check(
-            "[[issuers]]\nissuer = \"a\"\naudience = \"b\"\njwks = \"https://a/keys\"",
-            &[
-                ("auth.issuers[0].jwks", "later version"),
-                ("auth.issuers[0].keys", "missing"),
-            ],
-        );
-        check(
             "[[issuers]]\nissuer = \"https://auth.pinacle.dev\"\naudience = []\n\
              algorithms = [\"EdDSA\", \"none\"]\nkeys = [{ kid = \"a\", algorithm = \"HS256\", key = \"short\" }, \
              { kid = \"a\", algorithm = \"EdDSA\", key = \"file:ed\" }, { algorithm = \"HS512\", size = 1 }, \
@@ -286,5 +358,59 @@ mod tests {
                 ("auth.issuers[2].issuer", "twice"),
             ],
         );
+    }
+    #[test]
+    fn keys_are_given_or_fetched_and_fetched_ones_are_pinned() {
+        let check = |rest: &str, expected: &[(&str, &str)]| {
+            let (config, problems) = read_auth(&format!("[[issuers]]\nissuer = \"a\"\naudience = \"b\"\n{rest}"));
+            let got: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(got.len(), expected.len(), "{rest}\n{got:?}");
+            for (got, (key, words)) in got.iter().zip(expected) {
+                let fits = got.starts_with(&format!("auth.issuers[0].{key}: ")) && got.contains(words);
+                assert!(fits, "{got} should be of {key}, and say: {words}");
+            }
+            config.key_sources().cloned().collect::<Vec<_>>()
+        };
+        let [source] = &check("jwks = \"https://a.test/keys?x=1\"\nalgorithms = [\"ES256\"]", &[])[..] else {
+            panic!("one source")
+        };
+        assert_eq!((source.issuer(), source.url().path()), ("a", "/keys"));
+        for url in [
+            "http://127.0.0.1:1/k",
+            "http://[::1]/k",
+            "http://localhost/k",
+            "http://a.localhost:9",
+        ] {
+            check(&format!("jwks = \"{url}\"\nalgorithms = \"EdDSA\""), &[]);
+        }
+        for (url, why) in [
+            ("http://a.test/k", "must be https"),
+            ("http://10.0.0.1/k", "must be https"),
+            ("http://localhost.a.test/k", "must be https"),
+            ("ftp://a.test/k", "must be https"),
+            ("https://me:secret@a.test/k", "user and password"),
+            ("/keys", "absolute"),
+            ("a.test", "https"),
+            ("https://", "not a URL"),
+        ] {
+            check(&format!("jwks = \"{url}\"\nalgorithms = \"EdDSA\""), &[("jwks", why)]);
+        }
+        let https = "jwks = \"https://a.test/k\"";
+        check(https, &[("algorithms", "RS256, ES256, EdDSA")]);
+        check(&format!("{https}\nalgorithms = []"), &[("algorithms", "RS256")]);
+        check(
+            &format!("{https}\nalgorithms = [\"RS256\", \"HS256\"]"),
+            &[("algorithms", "HS256")],
+        );
+        check(
+            &format!(
+                "{https}\nalgorithms = \"EdDSA\"\nkeys = [{{ kid = \"a\", algorithm = \"EdDSA\", key = \"file:ed\" }}]"
+            ),
+            &[("jwks", "beside `keys`")],
+        );
+        let (config, problems) = read_auth("jwks_refresh = \"10s\"");
+        assert_eq!((config.jwks_refresh().as_secs(), problems.len()), (10, 0));
+        let (_, problems) = read_auth("jwks_refresh = \"9s\"");
+        assert_eq!(problems[0].to_string(), "auth.jwks_refresh: must be at least 10s");
     }
 }

@@ -1,10 +1,15 @@
 //! Whose signatures count: issuers and their keys, each key pinned to one algorithm.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use sha2::{Digest, Sha256};
+
+use super::jwks::{KeySet, KeySource};
 
 /// The algorithms that a key may be pinned to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ impl fmt::Display for KeyAlgorithm {
 /// itself. A token verified once stays good only while a key with its print stands.
 ///
 /// `Debug` does not show it: a digest of a weak secret in a log could be searched for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Print([u8; 32]);
 
 impl fmt::Debug for Print {
@@ -79,6 +84,8 @@ pub(super) struct Issuer {
     pub(super) audience: Vec<String>,
     /// What it signs with; none means that nothing of its verifies.
     pub(super) keys: Vec<Key>,
+    /// Where its keys are published, when they are not given.
+    pub(super) source: Option<Arc<KeySource>>,
 }
 
 impl Issuer {
@@ -86,7 +93,7 @@ impl Issuer {
     /// is nothing to choose.
     pub(super) fn key(&self, kid: Option<&str>) -> Option<&Key> {
         match (kid, self.keys.as_slice()) {
-            (Some(kid), keys) => keys.iter().find(|key| key.kid == kid),
+            (Some(kid), keys) => keys.iter().find(|key| key.kid.as_deref() == Some(kid)),
             (None, [only]) => Some(only),
             (None, _) => None,
         }
@@ -98,16 +105,24 @@ impl Issuer {
     /// What is wrong with the material, as a sentence.
     pub(super) fn add(&mut self, kid: String, algorithm: KeyAlgorithm, material: &[u8]) -> Result<(), String> {
         let decoding = decoding_key(algorithm, material)?;
-        self.push(kid, algorithm, decoding, material);
+        self.push(Some(kid), algorithm, decoding, material);
         Ok(())
     }
 
     /// Adds a raw Ed25519 public key.
     pub(super) fn add_ed25519(&mut self, kid: String, public: &[u8; 32]) {
-        self.push(kid, KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(public), public);
+        self.push(Some(kid), KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(public), public);
     }
 
-    fn push(&mut self, kid: String, algorithm: KeyAlgorithm, decoding: DecodingKey, material: &[u8]) {
+    /// Takes its keys from the set that its source gave.
+    pub(super) fn adopt(&mut self, set: &KeySet) {
+        self.keys.clear();
+        for key in set.keys() {
+            self.push(key.kid.clone(), key.algorithm, key.decoding(), &key.bytes());
+        }
+    }
+
+    fn push(&mut self, kid: Option<String>, algorithm: KeyAlgorithm, decoding: DecodingKey, material: &[u8]) {
         let mut validation = Validation::new(algorithm.of_library());
         // By default iss, aud and sub may be missing, whatever else is set.
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -117,7 +132,7 @@ impl Issuer {
         // against the moment of the request (`Verified::holds`).
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        let print = self.print(&kid, algorithm, material);
+        let print = self.print(kid.as_deref(), algorithm, material);
         self.keys.push(Key {
             kid,
             algorithm,
@@ -127,7 +142,7 @@ impl Issuer {
         });
     }
 
-    fn print(&self, kid: &str, algorithm: KeyAlgorithm, material: &[u8]) -> Print {
+    fn print(&self, kid: Option<&str>, algorithm: KeyAlgorithm, material: &[u8]) -> Print {
         let mut digest = Sha256::new();
         let mut part = |bytes: &[u8]| {
             // With its length, so that no two lists of parts read the same.
@@ -135,7 +150,8 @@ impl Issuer {
             digest.update(bytes);
         };
         part(self.name.as_bytes());
-        part(kid.as_bytes());
+        part(&[u8::from(kid.is_some())]);
+        part(kid.unwrap_or_default().as_bytes());
         part(algorithm.as_str().as_bytes());
         part(material);
         for audience in &self.audience {
@@ -148,7 +164,8 @@ impl Issuer {
 /// A key, pinned to one algorithm.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
-    kid: String,
+    /// What tokens name it by; a published key may have none.
+    kid: Option<String>,
     pub(super) algorithm: KeyAlgorithm,
     pub(super) decoding: DecodingKey,
     validation: Validation,
@@ -207,20 +224,28 @@ fn decoding_key(algorithm: KeyAlgorithm, material: &[u8]) -> Result<DecodingKey,
 
 /// Every issuer, podgate itself first.
 #[derive(Debug, Clone)]
-pub(super) struct Keyring(Box<[Issuer]>);
+pub(super) struct Keyring {
+    issuers: Box<[Issuer]>,
+    prints: HashSet<Print, RandomState>,
+}
 
 impl Keyring {
     pub(super) fn new(issuers: impl IntoIterator<Item = Issuer>) -> Self {
-        Self(issuers.into_iter().collect())
+        let issuers: Box<[Issuer]> = issuers.into_iter().collect();
+        let keys = issuers.iter().flat_map(|issuer| &issuer.keys);
+        Self {
+            prints: keys.map(|key| key.print).collect(),
+            issuers,
+        }
     }
 
     pub(super) fn issuer(&self, name: &str) -> Option<&Issuer> {
-        self.0.iter().find(|issuer| issuer.name == name)
+        self.issuers.iter().find(|issuer| issuer.name == name)
     }
 
     /// podgate itself.
     pub(super) fn own(&self) -> Option<&Issuer> {
-        self.0.first()
+        self.issuers.first()
     }
 
     /// Whether it is podgate itself.
@@ -230,10 +255,7 @@ impl Keyring {
 
     /// Whether a key with this print stands.
     pub(super) fn holds(&self, print: &Print) -> bool {
-        self.0
-            .iter()
-            .flat_map(|issuer| &issuer.keys)
-            .any(|key| key.print == *print)
+        self.prints.contains(print)
     }
 }
 
@@ -251,6 +273,7 @@ mod tests {
                 name: "i".to_owned(),
                 audience: vec!["a".to_owned()],
                 keys: Vec::new(),
+                source: None,
             };
             let algorithm: KeyAlgorithm = algorithm.parse().expect("an algorithm");
             let got = issuer.add("k".to_owned(), algorithm, material);
@@ -295,6 +318,7 @@ mod tests {
             name: "i".to_owned(),
             audience: vec!["a".to_owned()],
             keys: Vec::new(),
+            source: None,
         };
         let got = issuer.add("k".to_owned(), KeyAlgorithm::Rs256, small.as_bytes());
         assert!(got.expect_err("too small").contains("2048"));

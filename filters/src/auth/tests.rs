@@ -18,6 +18,7 @@ use crate::world::{
 };
 use crate::{Limits, Refusal};
 
+mod published;
 mod sessions;
 mod tickets;
 mod tokens;
@@ -150,7 +151,7 @@ fn a_key_that_goes_takes_its_tokens_along() {
     let outside = sign(&RSA, Some("r"), &outside_claims("john"));
     assert!(desk.name_of(&ours).is_ok() && desk.name_of(&outside).is_ok());
     let config = Arc::new(auth_config());
-    desk.auth = desk.auth.renew(Arc::clone(&config), &[]);
+    desk.auth = desk.auth.renew(Arc::clone(&config), &[], &[]);
     assert_eq!(desk.name_of(&ours), Err(Some(Fault::UnknownKey)));
     assert!(desk.name_of(&outside).is_ok());
     // The same key id with another key is another key.
@@ -158,9 +159,9 @@ fn a_key_that_goes_takes_its_tokens_along() {
         kid: "k1".to_owned(),
         public: ed_pair().1,
     };
-    desk.auth = desk.auth.renew(config, &[replaced]);
+    desk.auth = desk.auth.renew(config, &[replaced], &[]);
     assert_eq!(desk.name_of(&ours), Err(Some(Fault::BadSignature)));
-    desk.auth = desk.auth.renew(Arc::new(Config::new(DOMAIN)), &own_keys());
+    desk.auth = desk.auth.renew(Arc::new(Config::new(DOMAIN)), &own_keys(), &[]);
     assert!(desk.name_of(&ours).is_ok());
     assert_eq!(desk.name_of(&outside), Err(Some(Fault::UnknownIssuer)));
 }

@@ -22,6 +22,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use uuid::Uuid;
 
 use super::Fault;
+use super::jwks::KeySource;
 use super::keyring::{Key, Keyring, Print};
 
 /// The longest token that is looked at.
@@ -316,6 +317,21 @@ fn label(host: &str, domain: &str) -> Result<Box<str>, Fault> {
         .and_then(|front| front.strip_suffix('.'))
         .map(Box::from)
         .ok_or(Fault::WrongAudience)
+}
+
+/// Where the key of a token may be that [`verify`] does not know: its issuer publishes
+/// its keys, and the token names one, or none is known at all.
+pub(super) fn source(keyring: &Keyring, token: &str) -> Option<Arc<KeySource>> {
+    let (head, payload) = parts(token)?;
+    let (head, payload) = (
+        URL_SAFE_NO_PAD.decode(head).ok()?,
+        URL_SAFE_NO_PAD.decode(payload).ok()?,
+    );
+    let head: Head<'_> = serde_json::from_slice(&head).ok()?;
+    let origin: Origin<'_> = serde_json::from_slice(&payload).ok()?;
+    let issuer = keyring.issuer(&origin.iss)?;
+    let source = issuer.source.clone()?;
+    (head.kid.is_some() || issuer.keys.is_empty()).then_some(source)
 }
 
 /// Whether a text is a JWT that names one of our issuers, valid or not.
