@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
@@ -85,6 +86,23 @@ impl Signer {
     /// The header of a good token.
     pub fn header(&self) -> Value {
         json!({ "alg": self.algorithm, "kid": self.kid, "typ": "JWT" })
+    }
+
+    /// Its public half as an issuer publishes it (RFC 7517).
+    pub fn jwk(&self) -> Value {
+        let mut jwk = if self.as_enum == Algorithm::EdDSA {
+            // The library reads Ed25519 keys without their public half only, and rcgen
+            // writes it. In the public key's DER it stands last.
+            let body: String = self.verifying.lines().filter(|line| !line.starts_with('-')).collect();
+            let der = STANDARD.decode(body).expect("PEM");
+            let public = &der[der.len() - 32..];
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(public) })
+        } else {
+            let jwk = Jwk::from_encoding_key(&self.signing, self.as_enum).expect("our own key");
+            serde_json::to_value(jwk).expect("JSON")
+        };
+        jwk["kid"] = self.kid.into();
+        jwk
     }
 
     /// Signs whatever it is given.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ::edge::config::{PodNetwork, Sections, read};
-use ::edge::{Config, Edge, Handle, Table};
+use ::edge::{Client, Config, Edge, Handle, Table};
 use filters::limit::Policies;
 use model::config::{Problem, Secrets, Section};
 use model::{Change, Entity, Key, Revision, Update};
@@ -186,6 +186,7 @@ fn load(
     let (mut auth, mut limits) = (section("auth"), section("limits"));
     let (fixed, options) = read(&mut sections);
     let config = Config {
+        client: Client::read(&mut auth),
         auth: Arc::new(filters::auth::Config::read(&mut auth, &options.domain)),
         limits: Policies::read(&mut limits),
         options,

@@ -11,6 +11,7 @@ mod h2;
 mod harness;
 mod headers;
 mod idle;
+mod issuers;
 mod limits;
 mod outage;
 mod reload;

@@ -3,7 +3,8 @@
 //! A connection comes in by `connection`, its requests go through `proxy` (which
 //! asks `filters` whether they may enter, by the `table`), to a target chosen by
 //! `peer` and `balance`; `record` says what became of them, for `metrics`
-//! and the `access_log`. `server` puts it together. The edge knows nothing of
+//! and the `access_log`. `jwks` keeps the keys that issuers publish, by `fetch`.
+//! `server` puts it together. The edge knows nothing of
 //! the database: updates of the table are handed to it.
 
 mod connection;
@@ -20,10 +21,13 @@ mod metrics;
 pub mod access_log;
 mod admin;
 pub mod config;
+mod fetch;
+mod jwks;
 mod shared;
 mod server;
 
 pub use balance::Health;
+pub use fetch::Client;
 pub use metrics::{Metrics, MetricsError};
 pub use peer::TargetPolicy;
 pub use server::{Edge, Handle, StartError};

@@ -9,8 +9,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use model::UnixMillis;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{
@@ -86,6 +87,8 @@ pub struct Metrics {
     config_generation: IntGauge,
     config_success: IntGauge,
     certificate_expiry: IntGaugeVec,
+    key_refreshes: IntCounterVec,
+    keys_fetched: IntGaugeVec,
 }
 
 /// Registering fails only when two metrics have one name: a mistake in this file.
@@ -191,6 +194,24 @@ impl Metrics {
                     "name",
                 )?,
             )?,
+            key_refreshes: add(
+                r,
+                IntCounterVec::new(
+                    Opts::new(
+                        "podgate_jwks_refreshes_total",
+                        "Fetches of issuers' published keys, by issuer and result.",
+                    ),
+                    &["issuer", "result"],
+                )?,
+            )?,
+            keys_fetched: add(
+                r,
+                gauges(
+                    "podgate_jwks_last_success_timestamp_seconds",
+                    "When an issuer's keys were last fetched, in Unix seconds; 0 before the first time.",
+                    "issuer",
+                )?,
+            )?,
             latency,
             registry,
         };
@@ -273,6 +294,32 @@ impl Metrics {
         for (name, seconds) in expiries {
             self.certificate_expiry.with_label_values(&[name]).set(seconds);
         }
+    }
+
+    /// Shows an issuer, by its name in the config, before its published keys come.
+    pub(crate) fn key_source(&self, issuer: &str) {
+        for result in ["ok", "error"] {
+            self.key_refreshes.with_label_values(&[issuer, result]);
+        }
+        self.keys_fetched.with_label_values(&[issuer]);
+    }
+
+    /// Notes a fetch of an issuer's published keys.
+    pub(crate) fn keys_refreshed(&self, issuer: &str, done: bool) {
+        let result = if done { "ok" } else { "error" };
+        self.key_refreshes.with_label_values(&[issuer, result]).inc();
+        if done {
+            let now = UnixMillis::from(SystemTime::now()).seconds();
+            self.keys_fetched.with_label_values(&[issuer]).set(now);
+        }
+    }
+
+    /// Shows an issuer no more that has left the config.
+    pub(crate) fn key_source_gone(&self, issuer: &str) {
+        for result in ["ok", "error"] {
+            self.key_refreshes.remove_label_values(&[issuer, result]).ok();
+        }
+        self.keys_fetched.remove_label_values(&[issuer]).ok();
     }
 
     /// The gauge vector of connections, for states counted elsewhere.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
-use filters::{Admitted, Denied, Now, Quota, Refusal};
+use filters::{Admitted, Attempt, Denied, Now, Quota, Refusal};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use model::{UnixMillis, UserId};
@@ -125,6 +125,7 @@ impl Proxy {
             caller,
             fault,
             reader,
+            lacks: _,
         } = denied;
         if let Some(fault) = fault {
             tracing::debug!(
@@ -410,11 +411,18 @@ impl ProxyHttp for Proxy {
         if let Some(answered) = self.receive(session, ctx, &settings).await? {
             return Ok(answered);
         }
-        let snapshot = self.shared.table.snapshot();
-        let admitted = settings
-            .gate
-            .admit(&snapshot, session.req_header(), &ctx.client, ctx.now());
-        drop(snapshot);
+        let (request, mut attempt) = (session.req_header(), Attempt::patient());
+        let considered = self.shared.consider(request, &ctx.client, &mut attempt, ctx.now());
+        let (settings, admitted) = match considered {
+            // Boxed: few requests ever wait here, and all would carry the room for it.
+            (
+                _,
+                Err(Denied {
+                    lacks: Some(source), ..
+                }),
+            ) => Box::pin(self.shared.reconsider(request, &ctx.client, attempt, &source)).await,
+            decided => decided,
+        };
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(denied) => return self.refuse(session, ctx, &settings, denied).await,

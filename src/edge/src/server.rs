@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::admin::Admin;
 use crate::config::Fixed;
 use crate::connection::{Front, Listener};
+use crate::jwks;
 use crate::metrics::{Metrics, MetricsError};
 use crate::peer::keepalive;
 use crate::proxy::Proxy;
@@ -195,6 +196,10 @@ impl Edge {
         keeper.threads = Some(1);
         server.add_service(keeper);
 
+        let mut jwks = background_service("jwks", jwks::Keeper(Arc::clone(&self.shared)));
+        jwks.threads = Some(1);
+        server.add_service(jwks);
+
         server.run(RunArgs {
             shutdown_signal: signals,
         });
@@ -207,8 +212,9 @@ impl Edge {
         let (_never, shutdown): (_, ShutdownWatch) = tokio::sync::watch::channel(false);
         let front = Arc::new(self.front);
         let keeper = Keeper(Arc::clone(&self.shared));
+        let jwks = jwks::Keeper(Arc::clone(&self.shared));
         let idle = shutdown.clone();
-        tokio::spawn(async move { keeper.start(idle).await });
+        tokio::spawn(async move { tokio::join!(keeper.start(idle.clone()), jwks.start(idle)) });
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;

@@ -8,14 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
+use filters::auth::KeySet;
 use filters::headers::RequestId;
 use filters::limit::{Meters, Policies};
-use filters::{Auth, Gate, Hosts, Limits, Refusal};
+use filters::{Auth, Gate, Hosts, KeySource, Limits, Refusal};
 use model::{IssuerKey, UnixMillis, Update};
+use tokio::sync::Notify;
 
 use crate::access_log::AccessLog;
 use crate::config::Options;
 use crate::connection::Connections;
+use crate::fetch::Client;
+use crate::jwks::Feed;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::peer::PeerTemplates;
@@ -33,6 +37,8 @@ pub struct Config {
     pub options: Options,
     /// `[auth]`.
     pub auth: Arc<filters::auth::Config>,
+    /// How servers outside are asked.
+    pub client: Client,
     /// `[limits]`.
     pub limits: Policies,
 }
@@ -45,12 +51,19 @@ pub(crate) struct Settings {
     /// What answers at `auth.<domain>`.
     pub(crate) front: Option<Arc<dyn Front>>,
     pub(crate) config: Config,
+    /// Where published keys come from, one for each source of the config.
+    pub(crate) feeds: Box<[Arc<Feed>]>,
 }
 
 impl Settings {
-    fn new(config: Config, auth: Auth, meters: &Arc<Meters>) -> Self {
+    fn new(config: Config, auth: Auth, meters: &Arc<Meters>, old: &[Arc<Feed>]) -> Self {
         let options = config.options.clone();
+        let feed = |source: &Arc<KeySource>| {
+            let same = old.iter().find(|feed| feed.source == *source);
+            same.map_or_else(|| Arc::new(Feed::new(Arc::clone(source))), Arc::clone)
+        };
         Self {
+            feeds: config.auth.key_sources().map(feed).collect(),
             gate: Gate {
                 hosts: Hosts::new(&options.domain),
                 shape: options.bounds,
@@ -62,6 +75,10 @@ impl Settings {
             options,
             config,
         }
+    }
+
+    pub(crate) fn feed(&self, source: &KeySource) -> Option<&Arc<Feed>> {
+        self.feeds.iter().find(|feed| *feed.source == *source)
     }
 }
 
@@ -82,9 +99,19 @@ pub(crate) struct Shared {
     /// Whether every listener accepts.
     pub(crate) listening: AtomicBool,
     meters: Arc<Meters>,
-    /// podgate's own issuer keys, as the feed last told; the lock also keeps a
-    /// reload and a change of keys from undoing each other.
-    keys: Mutex<Vec<IssuerKey>>,
+    /// The lock also keeps a reload and a change of keys from undoing each other.
+    keys: Mutex<Keys>,
+    /// Another config is in force, maybe with other sources of keys.
+    pub(crate) reloaded: Notify,
+}
+
+/// The keys that do not stand in the config.
+#[derive(Default)]
+struct Keys {
+    /// podgate's own, as the feed last told.
+    own: Vec<IssuerKey>,
+    /// What issuers publish, as it was last fetched.
+    fetched: Vec<Arc<KeySet>>,
 }
 
 impl Shared {
@@ -97,7 +124,7 @@ impl Shared {
         let meters = Arc::new(Meters::default());
         let auth = Auth::new(Arc::clone(&config.auth), &[]);
         let shared = Self {
-            settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters)),
+            settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters, &[])),
             table,
             log: AccessLog::new(Arc::clone(&metrics)),
             metrics,
@@ -107,6 +134,7 @@ impl Shared {
             listening: AtomicBool::new(false),
             meters,
             keys: Mutex::default(),
+            reloaded: Notify::new(),
         };
         let settings = shared.settings();
         shared.log.configure(settings.options.access_log.as_ref())?;
@@ -123,19 +151,39 @@ impl Shared {
 
     /// Puts a new config in force. On error nothing has changed.
     pub(crate) fn reload(&self, config: Config) -> io::Result<()> {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         // The only step that can fail comes first.
         if !self.log.is(config.options.access_log.as_ref()) || config.options.access_log.is_some() {
             self.log.configure(config.options.access_log.as_ref())?;
         }
         self.serve_certificates(&config.options);
+        let configured = |set: &Arc<KeySet>| config.auth.key_sources().any(|source| source == set.source());
+        keys.fetched.retain(configured);
         self.put(config, &keys);
+        self.reloaded.notify_one();
         Ok(())
     }
 
-    fn put(&self, config: Config, keys: &[IssuerKey]) {
-        let auth = self.settings.load().gate.auth.renew(Arc::clone(&config.auth), keys);
-        self.settings.store(Arc::new(Settings::new(config, auth, &self.meters)));
+    fn put(&self, config: Config, keys: &Keys) {
+        let old = self.settings.load();
+        let auth = old.gate.auth.renew(Arc::clone(&config.auth), &keys.own, &keys.fetched);
+        let new = Settings::new(config, auth, &self.meters, &old.feeds);
+        self.settings.store(Arc::new(new));
+    }
+
+    /// Puts the keys of a source in force, if it is still configured; whether that
+    /// changed anything.
+    pub(crate) fn adopt(&self, set: KeySet) -> bool {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.settings.load().config.clone();
+        let configured = config.auth.key_sources().any(|source| source == set.source());
+        let changes = configured && keys.fetched.iter().all(|known| **known != set);
+        if changes {
+            keys.fetched.retain(|known| known.source() != set.source());
+            keys.fetched.push(Arc::new(set));
+            self.put(config, &keys);
+        }
+        changes
     }
 
     fn serve_certificates(&self, options: &Options) {
@@ -147,8 +195,8 @@ impl Shared {
     pub(crate) fn apply(&self, update: Update) {
         if let Some(new) = self.table.apply(update) {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            if *keys != new {
-                *keys = new;
+            if keys.own != new {
+                keys.own = new;
                 let config = self.settings.load().config.clone();
                 self.put(config, &keys);
             }

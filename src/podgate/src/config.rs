@@ -176,6 +176,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let (fixed, options) = edge::config::read(&mut sections);
 
     let mut auth_section = section("auth");
+    let client = edge::Client::read(&mut auth_section);
     let auth = Arc::new(filters::auth::Config::read(&mut auth_section, &options.domain));
     let mut limits_section = section("limits");
     let limits = filters::limit::Policies::read(&mut limits_section);
@@ -219,7 +220,12 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     Ok(Config {
         store,
         fixed,
-        edge: edge::Config { options, auth, limits },
+        edge: edge::Config {
+            options,
+            auth,
+            client,
+            limits,
+        },
         control,
         pid_file,
         roles,
