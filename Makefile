@@ -58,6 +58,7 @@ bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, changes
 	cargo run --release --locked -p perf --bin compare
 	cargo bench --locked -p perf
 	cargo run --release --locked -p perf --bin table-size
+	cargo run --release --locked -p perf --bin token-cache
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin change-latency
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin cold-start
 

@@ -4,13 +4,18 @@
 //! `hot` is 500 users who keep calling, as an edge sees them: it must not depend on
 //! how many others there are. `random` calls anybody, one after the other, and pays
 //! for memory that no cache holds.
+//!
+//! `eddsa` is `hot` with tokens of an issuer that signs by Ed25519, and `nobody` the same
+//! without tokens: what is between them is what a token costs that was verified before.
 
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use filters::Now;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
+use integration::token::Signer;
 use perf::admission::{self, CLIENT};
 use perf::fleet::Service;
 use rand::rngs::SmallRng;
@@ -26,7 +31,7 @@ fn admit(criterion: &mut Criterion) {
     for routes in [1_000, 100_000, 1_000_000] {
         let users = routes / Service::ALL.len();
         let table = admission::table(routes).expect("the fleet's names are good");
-        let gate = admission::gate().expect("its config is good");
+        let gate = admission::gate(&[]).expect("its config is good");
         let now = Now {
             instant: Instant::now(),
             unix: SystemTime::now().into(),
@@ -55,5 +60,44 @@ fn admit(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, admit);
+fn token(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("token");
+    let routes = 100_000;
+    let table = admission::table(routes).expect("the fleet's names are good");
+    let signer = Signer::eddsa("bench-ed25519");
+    let gate = admission::gate(&[&signer]).expect("its config is good");
+    let now = Now {
+        instant: Instant::now(),
+        unix: SystemTime::now().into(),
+    };
+    let exp = now.unix.seconds().unsigned_abs() + 86_400;
+    let mut random = SmallRng::seed_from_u64(7);
+    let users: Vec<usize> = (0..HOT)
+        .map(|_| random.random_range(0..routes / Service::ALL.len()))
+        .collect();
+    let eddsa: Vec<Parts> = users
+        .iter()
+        .map(|user| admission::request_signed(&signer, *user, exp).expect("signs"))
+        .collect();
+    let mut nobody = eddsa.clone();
+    for request in &mut nobody {
+        request.headers.remove(AUTHORIZATION);
+    }
+    for (name, requests, enter) in [("eddsa", eddsa, true), ("nobody", nobody, false)] {
+        for request in &requests {
+            let admitted = gate.admit(&table.snapshot(), request, CLIENT, now);
+            assert_eq!(admitted.is_ok(), enter, "owners enter, and nobody else");
+        }
+        let mut at = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at = if at + 1 == requests.len() { 0 } else { at + 1 };
+                black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), CLIENT, now)).is_ok()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, admit, token);
 criterion_main!(benches);

@@ -11,6 +11,7 @@ use filters::shape::Bounds;
 use filters::{Auth, Gate, Hosts, Limits, auth};
 use http::Request;
 use http::request::Parts;
+use integration::token::Signer;
 use model::config::{Secrets, Section};
 use model::{Rate, Revision, Update};
 
@@ -51,19 +52,22 @@ pub fn table(routes: usize) -> Result<Table> {
     Ok(table)
 }
 
-/// A gate that accepts the fleet's tokens and counts every request without refusing any.
+/// A gate that accepts the fleet's tokens, and those that the fleet's issuer signs with
+/// `more` keys, and counts every request without refusing any.
 ///
 /// # Errors
 /// When its config is no good.
-pub fn gate() -> Result<Gate> {
-    let text = format!(
-        "[[issuers]]\nissuer = \"{}\"\naudience = \"{}\"\n\
-         [[issuers.keys]]\nkid = \"{}\"\nalgorithm = \"HS256\"\nkey = \"{}\"\n",
+pub fn gate(more: &[&Signer]) -> Result<Gate> {
+    let mut text = format!(
+        "[[issuers]]\nissuer = \"{}\"\naudience = \"{}\"\n",
         fleet::ISSUER,
         fleet::AUDIENCE,
-        fleet::KEY_ID,
-        fleet::SECRET,
     );
+    let own = (fleet::KEY_ID, "HS256", fleet::SECRET);
+    let more = more.iter().map(|key| (key.kid, key.algorithm, key.verifying.as_str()));
+    for (kid, algorithm, key) in std::iter::once(own).chain(more) {
+        text += &format!("[[issuers.keys]]\nkid = {kid:?}\nalgorithm = {algorithm:?}\nkey = {key:?}\n");
+    }
     let mut section = Section::new("auth", text.parse().context("parse the auth section")?, &Inline);
     let config = auth::Config::read(&mut section, fleet::DOMAIN);
     let problems = section.finish();
@@ -91,6 +95,20 @@ pub fn gate() -> Result<Gate> {
 /// When the token cannot be signed.
 pub fn request(user: usize, exp: u64) -> Result<Parts> {
     let token = fleet::token(user, exp).context("sign a token")?;
+    request_with(user, &token)
+}
+
+/// The same with a token of the issuer's other key.
+///
+/// # Errors
+/// When the token is no header value.
+pub fn request_signed(signer: &Signer, user: usize, exp: u64) -> Result<Parts> {
+    let claims = fleet::claims(user, exp);
+    let claims = serde_json::to_value(claims).context("write claims")?;
+    request_with(user, &signer.sign(&signer.header(), &claims))
+}
+
+fn request_with(user: usize, token: &str) -> Result<Parts> {
     let request = Request::get("/api/v1/items?page=2")
         .header("host", fleet::host(Service::Api, user))
         .header(
@@ -129,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_gate_admits_owners_and_nobody_else() {
-        let (table, gate) = (table(8).expect("fills"), gate().expect("opens"));
+        let (table, gate) = (table(8).expect("fills"), gate(&[]).expect("opens"));
         let now = Now {
             instant: Instant::now(),
             unix: SystemTime::now().into(),

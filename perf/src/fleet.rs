@@ -85,6 +85,16 @@ pub fn host(service: Service, index: usize) -> String {
     format!("{}.{DOMAIN}", label(service, index))
 }
 
+/// What a user's token says that is good until `exp` (seconds since 1970).
+pub fn claims(index: usize, exp: u64) -> Claims {
+    Claims {
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: user(index),
+        exp,
+    }
+}
+
 /// A token of a user's, good until `exp` (seconds since 1970).
 ///
 /// # Errors
@@ -92,13 +102,11 @@ pub fn host(service: Service, index: usize) -> String {
 pub fn token(index: usize, exp: u64) -> Result<String, jsonwebtoken::errors::Error> {
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(KEY_ID.to_owned());
-    let claims = Claims {
-        iss: ISSUER.to_owned(),
-        aud: AUDIENCE.to_owned(),
-        sub: user(index),
-        exp,
-    };
-    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes()))
+    jsonwebtoken::encode(
+        &header,
+        &claims(index, exp),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
 }
 
 /// The rows of some users, each with one pod, as the store keeps them.

@@ -3,3 +3,4 @@
 
 pub mod admission;
 pub mod fleet;
+pub mod memory;

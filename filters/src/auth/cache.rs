@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::token::Verified;
 
-/// Tokens that are kept, about 250 bytes each.
+/// Tokens that are kept, about 430 bytes each (`token-cache` in perf).
 const MAX_TOKENS: u64 = 100_000;
 
 /// What a token is remembered by.

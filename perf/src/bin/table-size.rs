@@ -9,6 +9,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use perf::memory::resident;
 use perf::{admission, fleet};
 
 /// As in podgate.
@@ -38,14 +39,6 @@ fn main() -> Result<()> {
         "a route costs {besides:.0} bytes besides its strings"
     );
     Ok(())
-}
-
-/// Resident memory of this process in bytes (proc(5), statm).
-fn resident() -> Result<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
-    let pages = statm.split(' ').nth(1).context("statm has two fields at least")?;
-    let pages: u64 = pages.parse().context("a number of pages")?;
-    Ok(pages * rustix::param::page_size() as u64)
 }
 
 /// Bytes of text per route, each with the two counters of its `Arc<str>`, rounded up

@@ -178,6 +178,10 @@ fn connector(extra: Vec<CertificateDer<'static>>) -> io::Result<TlsConnector> {
         Err(error) => tracing::warn!(%error, "read the system's certificate authorities; those of auth.ca alone count"),
     }
     roots.add_parsable_certificates(extra);
+    if roots.is_empty() {
+        let none = "the system has none (Debian: ca-certificates), and auth.ca names none";
+        return Err(io::Error::new(io::ErrorKind::NotFound, none));
+    }
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?

@@ -181,10 +181,14 @@ impl Shared {
         let feed = self.settings().feed(source).map(Arc::clone);
         if let Some(feed) = feed {
             let mut hope = feed.hope();
-            while let Ok(true) = tokio::time::timeout_at(until, hope.comes()).await {
+            loop {
+                // At first, too: a fetch may have ended since the request was looked at.
                 match self.consider(request, asker, &mut attempt, now()) {
                     (_, Err(Denied { lacks: Some(_), .. })) => {}
                     decided => return decided,
+                }
+                if !matches!(tokio::time::timeout_at(until, hope.comes()).await, Ok(true)) {
+                    break;
                 }
             }
         }
@@ -310,20 +314,25 @@ fn pause(failures: u32, refresh: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use model::config::{Secrets, Section};
+
     use super::*;
+
+    struct NoSecrets;
+
+    impl Secrets for NoSecrets {
+        fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+            Err(path.to_owned())
+        }
+
+        fn env(&self, name: &str) -> Result<String, String> {
+            Err(name.to_owned())
+        }
+    }
 
     fn feed() -> Feed {
         let auth = "[[issuers]]\nissuer = \"a\"\naudience = \"b\"\njwks = \"https://a.test/\"\nalgorithms = \"EdDSA\"";
-        struct None;
-        impl model::config::Secrets for None {
-            fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-                Err(path.to_owned())
-            }
-            fn env(&self, name: &str) -> Result<String, String> {
-                Err(name.to_owned())
-            }
-        }
-        let mut section = model::config::Section::new("auth", auth.parse().expect("TOML"), &None);
+        let mut section = Section::new("auth", auth.parse().expect("TOML"), &NoSecrets);
         let config = filters::auth::Config::read(&mut section, "pinacle.dev");
         let source = config.key_sources().next().expect("a source");
         Feed::new(Arc::clone(source))
