@@ -90,7 +90,7 @@ pub struct Denied {
     /// What was wrong with the credential, for the log; never for the client.
     pub fault: Option<Fault>,
     /// Where a key may be published by now that the credential names and nobody knows:
-    /// nothing is decided yet. Only for a pass that is [`ClientPass::patient`].
+    /// nothing is decided yet. Only of a request that can wait.
     pub lacks: Option<Arc<KeySource>>,
 }
 
