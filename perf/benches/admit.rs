@@ -85,14 +85,14 @@ fn token(criterion: &mut Criterion) {
     }
     for (name, requests, enter) in [("eddsa", eddsa, true), ("nobody", nobody, false)] {
         for request in &requests {
-            let admitted = gate.admit(&table.snapshot(), request, CLIENT, now);
+            let admitted = gate.admit(&table.snapshot(), request, &CLIENT, now);
             assert_eq!(admitted.is_ok(), enter, "owners enter, and nobody else");
         }
         let mut at = 0;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 at = if at + 1 == requests.len() { 0 } else { at + 1 };
-                black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), CLIENT, now)).is_ok()
+                black_box(gate.admit(&table.snapshot(), black_box(&requests[at]), &CLIENT, now)).is_ok()
             });
         });
     }

@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let enter = |index: usize| -> Result<()> {
         let exp = soon + (index / USERS) as u64;
         let request = admission::request_signed(&signer, index % USERS, exp)?;
-        let admitted = gate.admit(&table.snapshot(), &request, CLIENT, now);
+        let admitted = gate.admit(&table.snapshot(), &request, &CLIENT, now);
         admitted.map(drop).map_err(|denied| anyhow!("{:?}", denied.refusal))
     };
     // What the first ones take along is not the tokens'.
