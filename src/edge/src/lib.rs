@@ -2,11 +2,13 @@
 //!
 //! A connection comes in by `connection`, its requests go through `proxy` (which
 //! asks `filters` whether they may enter, by the `table`), to a target chosen by
-//! `peer` and `balance`; `record` says what became of them, for `metrics`
-//! and the `access_log`. `server` puts it together. The edge knows nothing of
-//! the database: updates of the table are handed to it.
+//! `peer` and `balance`, on a `leash` that ends them with their access; `record`
+//! says what became of them, for `metrics` and the `access_log`. `server` puts it
+//! together. The edge knows nothing of the database: updates of the table are
+//! handed to it.
 
 mod connection;
+mod leash;
 mod proxy;
 mod signin;
 mod table;

@@ -81,6 +81,7 @@ pub struct Metrics {
     pub(crate) websockets: IntGauge,
     auth: IntCounterVec,
     limited: IntCounterVec,
+    revoked: IntCounterVec,
     refused_connections: IntCounterVec,
     dropped_log_lines: prometheus::IntCounter,
     config_generation: IntGauge,
@@ -157,6 +158,14 @@ impl Metrics {
                 r,
                 counters("podgate_limited_total", "Requests over a limit, by its scope.", "scope")?,
             )?,
+            revoked: add(
+                r,
+                counters(
+                    "podgate_revoked_total",
+                    "Requests under way that ended because their access did, by reason.",
+                    "reason",
+                )?,
+            )?,
             refused_connections: add(
                 r,
                 counters(
@@ -200,6 +209,9 @@ impl Metrics {
             filters::refusal::Scope::Default,
         ] {
             metrics.limited.with_label_values(&[scope.as_str()]);
+        }
+        for why in filters::Revoked::ALL {
+            metrics.revoked.with_label_values(&[why.as_str()]);
         }
         Ok(metrics)
     }
@@ -247,6 +259,10 @@ impl Metrics {
 
     pub(crate) fn limited(&self, scope: filters::refusal::Scope) {
         self.limited.with_label_values(&[scope.as_str()]).inc();
+    }
+
+    pub(crate) fn revoked(&self, why: filters::Revoked) {
+        self.revoked.with_label_values(&[why.as_str()]).inc();
     }
 
     pub(crate) fn connected(&self, took: Duration) {
