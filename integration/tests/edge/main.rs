@@ -14,6 +14,7 @@ mod idle;
 mod limits;
 mod outage;
 mod reload;
+mod revocation;
 mod routing;
 mod shutdown;
 mod streaming;
