@@ -4,12 +4,15 @@
 //! `hot` is 500 users who keep calling, as an edge sees them: it must not depend on
 //! how many others there are. `random` calls anybody, one after the other, and pays
 //! for memory that no cache holds.
+//!
+//! `stay` is what each open stream costs when the table has changed: the same question
+//! again, without credential and limits.
 
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use filters::Now;
+use filters::{Now, Stay};
 use http::request::Parts;
 use perf::admission::{self, CLIENT};
 use perf::fleet::Service;
@@ -55,5 +58,35 @@ fn admit(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, admit);
+fn stay(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("stay");
+    for routes in [100_000, 1_000_000] {
+        let users = routes / Service::ALL.len();
+        let table = admission::table(routes).expect("the fleet's names are good");
+        let gate = admission::gate().expect("its config is good");
+        let now = Now {
+            instant: Instant::now(),
+            unix: SystemTime::now().into(),
+        };
+        let exp = now.unix.seconds().unsigned_abs() + 86_400;
+        let mut random = SmallRng::seed_from_u64(7);
+        let stays: Vec<_> = (0..RANDOM)
+            .map(|_| {
+                let request = admission::request(random.random_range(0..users), exp).expect("signs");
+                let admitted = gate.admit(&table.snapshot(), &request, CLIENT, now);
+                Stay::of(&admitted.expect("owners enter"))
+            })
+            .collect();
+        let mut at = 0;
+        group.bench_function(BenchmarkId::new("random", routes), |bencher| {
+            bencher.iter(|| {
+                at = if at + 1 == stays.len() { 0 } else { at + 1 };
+                black_box(stays[at].check(&table.snapshot(), now.unix)).is_ok()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, admit, stay);
 criterion_main!(benches);
