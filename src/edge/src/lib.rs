@@ -4,7 +4,7 @@
 //! asks `filters` whether they may enter, by the `table`), to a target chosen by
 //! `peer` and `balance`, on a `leash` that ends them with their access; `record`
 //! says what became of them, for `metrics` and the `access_log`. `server` puts it
-//! together. The edge knows nothing of the database: updates of the table are
+//! together. `verify` gives the same decision to another proxy. The edge knows nothing of the database: updates of the table are
 //! handed to it.
 
 mod connection;
@@ -20,6 +20,7 @@ mod pages;
 mod record;
 mod metrics;
 pub mod access_log;
+mod verify;
 mod admin;
 pub mod config;
 mod shared;

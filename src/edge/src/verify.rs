@@ -1,0 +1,399 @@
+//! `/verify`: the edge's decision for another proxy, which then carries the request
+//! itself (nginx's `auth_request`, Traefik's `forwardAuth`, Caddy's `forward_auth`).
+//!
+//! The proxy describes its client's request in `X-Forwarded-*` or `X-Original-*` fields
+//! beside the request's own. The same steps decide on it as on any other. Whoever reaches
+//! the admin listener is believed: nobody but that proxy may.
+//!
+//! Every answer but a `200` names the status that the edge would have given in
+//! `X-Podgate-Status`. nginx understands `2xx`, `401` and `403` only, so that is all there
+//! is, and `404`; a proxy that passes answers on to its client asks `/verify?exact`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Instant, SystemTime};
+
+use filters::client::{self, Client};
+use filters::headers::{self, RequestId, X_FORWARDED_HOST, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
+use filters::refusal::Malformed;
+use filters::{Admitted, Denied, Hosts, Now, Refusal};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, LOCATION, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
+use model::{HostTemplate, UserId};
+use smallvec::SmallVec;
+
+use crate::pages::{self, Fault, Page};
+use crate::peer::{self, NoPeer};
+use crate::record::{Line, Outcome, Record};
+use crate::shared::{Settings, Shared};
+use crate::table::EntryRef;
+
+/// Where the request is to be sent: an address as a URL has it, IPv6 in brackets.
+const X_POD_IP: HeaderName = HeaderName::from_static("x-pod-ip");
+const X_POD_PORT: HeaderName = HeaderName::from_static("x-pod-port");
+/// The status that the edge itself would have answered.
+const X_PODGATE_STATUS: HeaderName = HeaderName::from_static("x-podgate-status");
+/// Where to send a browser to sign in.
+const X_PODGATE_LOGIN: HeaderName = HeaderName::from_static("x-podgate-login");
+
+const X_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
+const METHODS: [HeaderName; 2] = [
+    HeaderName::from_static("x-forwarded-method"),
+    HeaderName::from_static("x-original-method"),
+];
+const TARGETS: [HeaderName; 2] = [
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-original-uri"),
+];
+/// The names that make a host where none is given.
+const NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("x-service"),
+    HeaderName::from_static("x-pod"),
+    HeaderName::from_static("x-user"),
+];
+/// What a pod is to be sent in place of what the client sent by these names.
+const TO_POD: [HeaderName; 7] = [
+    X_POD_ID,
+    X_POD_USER,
+    X_USER_ID,
+    X_REQUEST_ID,
+    HeaderName::from_static("traceparent"),
+    COOKIE,
+    AUTHORIZATION,
+];
+
+const NOT_SO: Refusal = Refusal::Malformed(Malformed::Head);
+const CONFLICTING: Refusal = Refusal::Malformed(Malformed::ConflictingHost);
+
+/// A request described, as if its client had come to the edge with it.
+struct Described {
+    request: Parts,
+    client: Client,
+    id: RequestId,
+    now: Now,
+}
+
+/// Why the proxy is not to carry the request.
+enum No {
+    Refused(Refusal),
+    Failed(Fault),
+}
+
+/// What came of it, for the record.
+struct Verdict {
+    outcome: Outcome,
+    entry: Option<EntryRef>,
+    user: Option<UserId>,
+    target: Option<SocketAddr>,
+    answer: Result<HeaderMap, No>,
+}
+
+/// Answers the proxy at `peer`.
+pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<Vec<u8>> {
+    let exact = asked.uri.query() == Some("exact");
+    let settings = shared.settings();
+    let client = client::vouched_for(peer, &asked.headers, &settings.options.trusted_proxies);
+    let mut described = Described {
+        id: RequestId::of(&asked.headers, &client),
+        client,
+        request: asked.clone(),
+        now: Now {
+            instant: Instant::now(),
+            unix: SystemTime::now().into(),
+        },
+    };
+    let verdict = match described.restore(&settings.gate.hosts, &settings.options.host_template) {
+        Ok(()) => decide(shared, &settings, &described),
+        Err(refusal) => Verdict::refused(refusal),
+    };
+    let response = match &verdict.answer {
+        Ok(headers) => {
+            let mut response = Response::new(Vec::new());
+            *response.headers_mut() = headers.clone();
+            response
+        }
+        Err(no) => no.response(&settings, &described, exact),
+    };
+    record(shared, described, verdict, response.status());
+    response
+}
+
+impl Described {
+    /// Makes it what its client sent, as far as the fields tell.
+    fn restore(&mut self, hosts: &Hosts, template: &HostTemplate) -> Result<(), Refusal> {
+        let headers = &self.request.headers;
+        let method = first_of(headers, &METHODS)?.map_or(Ok(http::Method::GET), |method| method.as_bytes().try_into());
+        let target = match first_of(headers, &TARGETS)? {
+            Some(target) => Uri::try_from(target.as_bytes()).map_err(|_| NOT_SO)?,
+            None => Uri::from_static("/"),
+        };
+        let host = host(headers, hosts, template)?;
+
+        self.request.method = method.map_err(|_| NOT_SO)?;
+        // Some describe the whole address: the host is known by now.
+        let path = target.path_and_query().cloned().ok_or(NOT_SO)?;
+        self.request.uri = Uri::from(path);
+        self.request.version = Version::HTTP_11;
+        self.request.headers.insert(HOST, host);
+        // Those are of the question; it has no body.
+        self.request.headers.remove(CONTENT_LENGTH);
+        self.request.headers.remove(TRANSFER_ENCODING);
+        Ok(())
+    }
+}
+
+/// The one value of the first of these fields that is there.
+fn first_of<'h>(headers: &'h HeaderMap, names: &[HeaderName]) -> Result<Option<&'h HeaderValue>, Refusal> {
+    for name in names {
+        let mut lines = headers.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => {}
+            (Some(value), None) => return Ok(Some(value)),
+            (Some(_), Some(_)) => return Err(NOT_SO),
+        }
+    }
+    Ok(None)
+}
+
+/// The host asked for. Whichever fields name it must agree: a proxy sets some of them, and
+/// passes on what its client sent as the others.
+fn host(headers: &HeaderMap, hosts: &Hosts, template: &HostTemplate) -> Result<HeaderValue, Refusal> {
+    let mut given: Option<&HeaderValue> = None;
+    for name in [X_FORWARDED_HOST, X_ORIGINAL_HOST] {
+        for value in headers.get_all(name) {
+            if given.is_some_and(|given| !given.as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
+                return Err(CONFLICTING);
+            }
+            given = Some(value);
+        }
+    }
+    let Some(rendered) = rendered(headers, template)? else {
+        return given.cloned().ok_or(Refusal::Malformed(Malformed::MissingHost));
+    };
+    let rendered = format!("{rendered}.{}", hosts.domain());
+    let rendered = HeaderValue::try_from(rendered).map_err(|_| NOT_SO)?;
+    match given {
+        None => Ok(rendered),
+        Some(given) if same_host(given, &rendered) => Ok(rendered),
+        Some(_) => Err(CONFLICTING),
+    }
+}
+
+/// The label that `X-Service`, `X-Pod` and `X-User` make; `None` when they do not come.
+fn rendered(headers: &HeaderMap, template: &HostTemplate) -> Result<Option<model::HostLabel>, Refusal> {
+    let mut names = [None, None, None];
+    for (name, field) in names.iter_mut().zip(NAMES) {
+        if let Some(value) = first_of(headers, &[field])? {
+            let value = value.to_str().map_err(|_| NOT_SO)?;
+            // No service has a name that is none.
+            *name = Some(
+                value
+                    .to_ascii_lowercase()
+                    .parse::<model::Name>()
+                    .map_err(|_| Refusal::NoRoute)?,
+            );
+        }
+    }
+    match names {
+        [None, None, None] => Ok(None),
+        [Some(service), Some(pod), Some(user)] => {
+            let label = template.render(&service, &pod, &user);
+            label.map(Some).map_err(|_| Refusal::NoRoute)
+        }
+        _ => Err(Refusal::Malformed(Malformed::MissingHost)),
+    }
+}
+
+/// Whether a host as given, a port perhaps with it, is this one.
+fn same_host(given: &HeaderValue, host: &HeaderValue) -> bool {
+    let given = given.as_bytes();
+    let name = given.split(|b| *b == b':').next().unwrap_or(given);
+    name.strip_suffix(b".")
+        .unwrap_or(name)
+        .eq_ignore_ascii_case(host.as_bytes())
+}
+
+impl Verdict {
+    fn refused(refusal: Refusal) -> Self {
+        Self::denied(Denied {
+            refusal,
+            entry: None,
+            caller: None,
+            fault: None,
+        })
+    }
+
+    fn denied(denied: Denied<EntryRef>) -> Self {
+        Self {
+            outcome: Outcome::Refused(denied.refusal.label()),
+            entry: denied.entry,
+            user: denied.caller.map(|caller| caller.user.id),
+            target: None,
+            answer: Err(No::Refused(denied.refusal)),
+        }
+    }
+}
+
+fn decide(shared: &Shared, settings: &Settings, described: &Described) -> Verdict {
+    let Described {
+        request, client, now, ..
+    } = described;
+    let snapshot = shared.table.snapshot();
+    let admitted = match settings.gate.admit(&snapshot, request, client.address, *now) {
+        Ok(admitted) => admitted,
+        Err(denied) => {
+            if let Refusal::Limited(scope, _) = denied.refusal {
+                shared.metrics.limited(scope);
+            }
+            return Verdict::denied(denied);
+        }
+    };
+    let choice = peer::choose(&admitted.entry().0, &settings.options.targets, &SmallVec::new());
+    let target = choice.as_ref().ok().map(|choice| choice.addr);
+    let answer = match choice {
+        Ok(choice) => Ok(leave(settings, described, &admitted, choice.addr)),
+        Err(NoPeer::Unreachable(_)) => Err(No::Failed(Fault::NotReady)),
+        Err(NoPeer::Exhausted) => Err(No::Failed(Fault::NotListening)),
+        Err(NoPeer::Forbidden) => Err(No::Failed(Fault::Forbidden)),
+    };
+    Verdict {
+        outcome: Outcome::Admitted(admitted.access()),
+        user: admitted.caller().map(|caller| caller.user.id),
+        entry: Some(admitted.entry().clone()),
+        target,
+        answer,
+    }
+}
+
+/// What the proxy needs to carry the request: where to, and what to say to the pod.
+fn leave(settings: &Settings, described: &Described, admitted: &Admitted<EntryRef>, target: SocketAddr) -> HeaderMap {
+    let Described {
+        request, client, id, ..
+    } = described;
+    let mut sent = request.headers.clone();
+    headers::to_pod(&settings.gate.auth, request, admitted, client, id).apply(&mut sent);
+    let mut headers = HeaderMap::with_capacity(TO_POD.len() + 3);
+    for name in TO_POD {
+        let lines = sent.get_all(&name);
+        // One line, as the proxy copies values: several of Cookie read as one (RFC 9113,
+        // 8.2.3).
+        let line = if name == COOKIE {
+            joined(lines.iter())
+        } else {
+            lines.iter().next().cloned()
+        };
+        if let Some(line) = line {
+            headers.insert(name, line);
+        }
+    }
+    let address = match target.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    if let Ok(address) = HeaderValue::try_from(address) {
+        headers.insert(X_POD_IP, address);
+    }
+    headers.insert(X_POD_PORT, target.port().into());
+    headers.insert(CONTENT_LENGTH, 0.into());
+    for (name, value) in admitted.quota().headers() {
+        headers.append(name, value);
+    }
+    headers
+}
+
+fn joined<'h>(lines: impl Iterator<Item = &'h HeaderValue>) -> Option<HeaderValue> {
+    let lines: SmallVec<[&[u8]; 2]> = lines.map(HeaderValue::as_bytes).collect();
+    if lines.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
+}
+
+impl No {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(refusal) => refusal.status(),
+            Self::Failed(fault) => fault.status(),
+        }
+    }
+
+    /// The answer; `exact` for proxies that pass it on.
+    fn response(&self, settings: &Settings, described: &Described, exact: bool) -> Response<Vec<u8>> {
+        let Described {
+            request, client, id, ..
+        } = described;
+        let html = pages::wants_html(&request.headers);
+        let page = match self {
+            Self::Refused(refusal) => pages::refusal(*refusal, id, html),
+            Self::Failed(fault) => pages::fault(*fault, id, html),
+        };
+        let login = settings
+            .config
+            .auth
+            .login_url()
+            .filter(|_| self.status() == StatusCode::UNAUTHORIZED && pages::is_navigation(request))
+            .map(|login| pages::sign_in(login, request, client.https));
+        let login_url = login
+            .as_ref()
+            .and_then(|page| page.headers.iter().find(|(name, _)| *name == LOCATION))
+            .map(|(_, url)| url.clone());
+        let page = login.filter(|_| exact).unwrap_or(page);
+        let status = match page.status {
+            status if exact => status,
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => status,
+            _ => StatusCode::FORBIDDEN,
+        };
+        let Page { headers, body, .. } = page;
+        let mut response = Response::new(body.to_vec());
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        for (name, value) in headers {
+            fields.append(name, value);
+        }
+        fields.insert(X_PODGATE_STATUS, self.status().as_u16().into());
+        if let Some(url) = login_url {
+            fields.insert(X_PODGATE_LOGIN, url);
+        }
+        fields.insert(X_REQUEST_ID, id.header());
+        fields.insert(CONTENT_LENGTH, body.len().into());
+        response
+    }
+}
+
+fn record(shared: &Shared, described: Described, verdict: Verdict, answered: StatusCode) {
+    let Line {
+        method,
+        host,
+        path,
+        version,
+        agent,
+    } = Line::of(&described.request, shared.log.is_on());
+    let (status, fault) = match &verdict.answer {
+        Ok(_) => (answered, None),
+        Err(no @ No::Refused(_)) => (no.status(), None),
+        Err(no @ No::Failed(fault)) => (no.status(), Some(fault.label())),
+    };
+    shared.finish(Record {
+        time: described.now.unix,
+        id: described.id,
+        client: described.client.address,
+        method,
+        host,
+        path,
+        version,
+        status: status.as_u16(),
+        received: 0,
+        sent: 0,
+        duration: described.now.instant.elapsed(),
+        outcome: verdict.outcome,
+        entry: verdict.entry,
+        user: verdict.user,
+        target: verdict.target,
+        tries: 0,
+        fault,
+        agent,
+    });
+}
+
+#[cfg(test)]
+mod tests;
