@@ -21,5 +21,6 @@ mod streaming;
 mod targets;
 mod tls;
 mod tokens;
+mod verify;
 mod websocket;
 mod wire;
