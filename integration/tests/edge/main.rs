@@ -12,6 +12,7 @@ mod harness;
 mod headers;
 mod idle;
 mod limits;
+mod matrix;
 mod outage;
 mod reload;
 mod revocation;
