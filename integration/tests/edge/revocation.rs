@@ -233,6 +233,10 @@ async fn ends(visibility: Visibility, caller: Option<&str>, why: &str, change: i
     change(&house);
     streams.all_end(why).await;
     house.serves(1, 0).await;
+    // The pod's HTTP/2 connection lost a stream and is as good as before.
+    let mut grpc = house.edge.grpc(GRPC).await.token(&john);
+    grpc.say(Note::new("hello", 1)).await.expect("an answer");
+    assert_eq!(house.grpc.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,18 +9,21 @@
 //! `X-Podgate-Status`. nginx understands `2xx`, `401` and `403` only, so that is all there
 //! is, and `404`; a proxy that passes answers on to its client asks `/verify?exact`.
 
+mod described;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
-use filters::client::{self, Client};
-use filters::headers::{self, RequestId, X_FORWARDED_HOST, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
-use filters::refusal::Malformed;
-use filters::{Admitted, Denied, Hosts, Now, Refusal};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, LOCATION, TRANSFER_ENCODING};
+use filters::client;
+use filters::headers::{self, RequestId, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
+use filters::{Admitted, Denied, Now, Refusal};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
-use model::{HostTemplate, UserId};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use model::UserId;
 use smallvec::SmallVec;
+
+use described::Described;
 
 use crate::pages::{self, Fault, Page};
 use crate::peer::{self, NoPeer};
@@ -36,21 +39,6 @@ const X_PODGATE_STATUS: HeaderName = HeaderName::from_static("x-podgate-status")
 /// Where to send a browser to sign in.
 const X_PODGATE_LOGIN: HeaderName = HeaderName::from_static("x-podgate-login");
 
-const X_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
-const METHODS: [HeaderName; 2] = [
-    HeaderName::from_static("x-forwarded-method"),
-    HeaderName::from_static("x-original-method"),
-];
-const TARGETS: [HeaderName; 2] = [
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-original-uri"),
-];
-/// The names that make a host where none is given.
-const NAMES: [HeaderName; 3] = [
-    HeaderName::from_static("x-service"),
-    HeaderName::from_static("x-pod"),
-    HeaderName::from_static("x-user"),
-];
 /// What a pod is to be sent in place of what the client sent by these names.
 const TO_POD: [HeaderName; 7] = [
     X_POD_ID,
@@ -61,17 +49,6 @@ const TO_POD: [HeaderName; 7] = [
     COOKIE,
     AUTHORIZATION,
 ];
-
-const NOT_SO: Refusal = Refusal::Malformed(Malformed::Head);
-const CONFLICTING: Refusal = Refusal::Malformed(Malformed::ConflictingHost);
-
-/// A request described, as if its client had come to the edge with it.
-struct Described {
-    request: Parts,
-    client: Client,
-    id: RequestId,
-    now: Now,
-}
 
 /// Why the proxy is not to carry the request.
 enum No {
@@ -116,101 +93,6 @@ pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<V
     };
     record(shared, described, verdict, response.status());
     response
-}
-
-impl Described {
-    /// Makes it what its client sent, as far as the fields tell.
-    fn restore(&mut self, hosts: &Hosts, template: &HostTemplate) -> Result<(), Refusal> {
-        let headers = &self.request.headers;
-        let method = first_of(headers, &METHODS)?.map_or(Ok(http::Method::GET), |method| method.as_bytes().try_into());
-        let target = match first_of(headers, &TARGETS)? {
-            Some(target) => Uri::try_from(target.as_bytes()).map_err(|_| NOT_SO)?,
-            None => Uri::from_static("/"),
-        };
-        let host = host(headers, hosts, template)?;
-
-        self.request.method = method.map_err(|_| NOT_SO)?;
-        // Some describe the whole address: the host is known by now.
-        let path = target.path_and_query().cloned().ok_or(NOT_SO)?;
-        self.request.uri = Uri::from(path);
-        self.request.version = Version::HTTP_11;
-        self.request.headers.insert(HOST, host);
-        // Those are of the question; it has no body.
-        self.request.headers.remove(CONTENT_LENGTH);
-        self.request.headers.remove(TRANSFER_ENCODING);
-        Ok(())
-    }
-}
-
-/// The one value of the first of these fields that is there.
-fn first_of<'h>(headers: &'h HeaderMap, names: &[HeaderName]) -> Result<Option<&'h HeaderValue>, Refusal> {
-    for name in names {
-        let mut lines = headers.get_all(name).iter();
-        match (lines.next(), lines.next()) {
-            (None, _) => {}
-            (Some(value), None) => return Ok(Some(value)),
-            (Some(_), Some(_)) => return Err(NOT_SO),
-        }
-    }
-    Ok(None)
-}
-
-/// The host asked for. Whichever fields name it must agree: a proxy sets some of them, and
-/// passes on what its client sent as the others.
-fn host(headers: &HeaderMap, hosts: &Hosts, template: &HostTemplate) -> Result<HeaderValue, Refusal> {
-    let mut given: Option<&HeaderValue> = None;
-    for name in [X_FORWARDED_HOST, X_ORIGINAL_HOST] {
-        for value in headers.get_all(name) {
-            if given.is_some_and(|given| !given.as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
-                return Err(CONFLICTING);
-            }
-            given = Some(value);
-        }
-    }
-    let Some(rendered) = rendered(headers, template)? else {
-        return given.cloned().ok_or(Refusal::Malformed(Malformed::MissingHost));
-    };
-    let rendered = format!("{rendered}.{}", hosts.domain());
-    let rendered = HeaderValue::try_from(rendered).map_err(|_| NOT_SO)?;
-    match given {
-        None => Ok(rendered),
-        Some(given) if same_host(given, &rendered) => Ok(rendered),
-        Some(_) => Err(CONFLICTING),
-    }
-}
-
-/// The label that `X-Service`, `X-Pod` and `X-User` make; `None` when they do not come.
-fn rendered(headers: &HeaderMap, template: &HostTemplate) -> Result<Option<model::HostLabel>, Refusal> {
-    let mut names = [None, None, None];
-    for (name, field) in names.iter_mut().zip(NAMES) {
-        if let Some(value) = first_of(headers, &[field])? {
-            let value = value.to_str().map_err(|_| NOT_SO)?;
-            // No service has a name that is none.
-            *name = Some(
-                value
-                    .to_ascii_lowercase()
-                    .parse::<model::Name>()
-                    .map_err(|_| Refusal::NoRoute)?,
-            );
-        }
-    }
-    match names {
-        [None, None, None] => Ok(None),
-        [Some(service), Some(pod), Some(user)] => {
-            let label = template.render(&service, &pod, &user);
-            label.map(Some).map_err(|_| Refusal::NoRoute)
-        }
-        _ => Err(Refusal::Malformed(Malformed::MissingHost)),
-    }
-}
-
-/// Whether a host as given, a port perhaps with it, is this one.
-fn same_host(given: &HeaderValue, host: &HeaderValue) -> bool {
-    let given = given.as_bytes();
-    let name = given.split(|b| *b == b':').next().unwrap_or(given);
-    name.strip_suffix(b".")
-        .unwrap_or(name)
-        .eq_ignore_ascii_case(host.as_bytes())
 }
 
 impl Verdict {
@@ -396,4 +278,13 @@ fn record(shared: &Shared, described: Described, verdict: Verdict, answered: Sta
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_on_several_lines_are_one() {
+        let lines = ["a=1", "b=2"].map(HeaderValue::from_static);
+        assert_eq!(joined(lines.iter()).expect("both"), "a=1; b=2");
+        assert!(joined([].iter()).is_none());
+    }
+}

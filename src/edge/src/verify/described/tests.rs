@@ -60,11 +60,3 @@ fn whatever_names_the_host_must_agree() {
         Err(Refusal::NoRoute),
     );
 }
-
-#[test]
-fn cookies_on_several_lines_are_one() {
-    let headers = fields(&[("cookie", "a=1"), ("cookie", "b=2")]);
-    let cookies = joined(headers.get_all(COOKIE).iter());
-    assert_eq!(cookies.expect("both"), "a=1; b=2");
-    assert!(joined(HeaderMap::new().get_all(COOKIE).iter()).is_none());
-}
