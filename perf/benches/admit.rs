@@ -73,7 +73,7 @@ fn stay(criterion: &mut Criterion) {
         let stays: Vec<_> = (0..RANDOM)
             .map(|_| {
                 let request = admission::request(random.random_range(0..users), exp).expect("signs");
-                let admitted = gate.admit(&table.snapshot(), &request, CLIENT, now);
+                let admitted = gate.admit(&table.snapshot(), &request, &CLIENT, now);
                 Stay::of(&admitted.expect("owners enter"))
             })
             .collect();

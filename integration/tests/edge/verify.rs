@@ -103,7 +103,11 @@ async fn the_answer_says_where_to_and_for_whom() {
     let opening = navigation(house.ask(APP)).send().await;
     assert_eq!(opening.status(), 401);
     let to = opening.header("x-podgate-login").expect("where to sign in");
-    assert!(to.starts_with(LOGIN) && to.ends_with("%2Fdeep%3Fx%3D1"), "{to}");
+    assert!(to.starts_with(LOGIN) && to.contains("%2Fdeep%3Fx%3D1&nonce="), "{to}");
+    assert!(
+        opening.header("set-cookie").is_some(),
+        "what the nonce is for: {opening:?}"
+    );
     assert!(
         to.contains("https%3A%2F%2Fapp-myproject-john.podgate.localhost"),
         "{to}"
@@ -221,7 +225,8 @@ async fn guards(house: &House, front: &Front) {
     let opening = navigation(front.request(APP, "/deep?x=1")).send().await;
     assert_eq!(opening.status(), 302, "{opening:?}");
     let to = opening.header("location").expect("where to sign in");
-    assert!(to.starts_with(LOGIN) && to.ends_with("%2Fdeep%3Fx%3D1"), "{to}");
+    assert!(to.starts_with(LOGIN) && to.contains("%2Fdeep%3Fx%3D1&nonce="), "{to}");
+    assert!(opening.header("set-cookie").is_some(), "{opening:?}");
     assert_eq!(house.app.seen().len(), before, "none of them reached the pod");
 
     for request in [front.request(APP, "/echo"), front.request_h2(APP, "/echo")] {
@@ -325,6 +330,17 @@ async fn routes(house: &House, front: &Front) {
     for name in ["x-pod-ip", "x-podgate-login"] {
         assert_eq!(answer.header(name), None, "a pod's word on {name}");
     }
+    let john = house.john();
+    let path = format!("/status/200/a%20b?x=%2F1&podgate_token={john}&y=a+b");
+    assert_eq!(front.request(APP, &path).token(&john).send().await.status(), 200);
+    assert_eq!(house.app.last().target, "/status/200/a%20b?x=%2F1&y=a+b");
+    let path = format!("/status/200?podgate_token={john}");
+    assert_eq!(front.request(APP, &path).token(&john).send().await.status(), 200);
+    assert_eq!(house.app.last().path(), "/status/200");
+    assert!(!house.app.last().holds(&john), "{:?}", house.app.last());
+    let path = "/status/200/a%2Fb%20c?x=%2F1&&y=a+b";
+    assert_eq!(front.request(APP, path).token(&john).send().await.status(), 200);
+    assert_eq!(house.app.last().target, path, "as it came");
     let denied = front.request(APP, "/status/403").token(&house.john()).send().await;
     assert_eq!((denied.status(), denied.body()), (403, ""), "the pod's own refusal");
 }

@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use filters::client;
 use filters::headers::{self, RequestId, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
 use filters::{Admitted, Denied, Now, Refusal};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use model::UserId;
@@ -29,11 +29,14 @@ use crate::pages::{self, Fault, Page};
 use crate::peer::{self, NoPeer};
 use crate::record::{Line, Outcome, Record};
 use crate::shared::{Settings, Shared};
+use crate::signin::Visit;
 use crate::table::EntryRef;
 
 /// Where the request is to be sent: an address as a URL has it, IPv6 in brackets.
 const X_POD_IP: HeaderName = HeaderName::from_static("x-pod-ip");
 const X_POD_PORT: HeaderName = HeaderName::from_static("x-pod-port");
+/// The path and query to ask the pod for, when a token has to leave them.
+const X_POD_URI: HeaderName = HeaderName::from_static("x-pod-uri");
 /// The status that the edge itself would have answered.
 const X_PODGATE_STATUS: HeaderName = HeaderName::from_static("x-podgate-status");
 /// Where to send a browser to sign in.
@@ -89,7 +92,7 @@ pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<V
             *response.headers_mut() = headers.clone();
             response
         }
-        Err(no) => no.response(&settings, &described, exact),
+        Err(no) => no.response(shared, &settings, &described, exact),
     };
     record(shared, described, verdict, response.status());
     response
@@ -97,12 +100,7 @@ pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<V
 
 impl Verdict {
     fn refused(refusal: Refusal) -> Self {
-        Self::denied(Denied {
-            refusal,
-            entry: None,
-            caller: None,
-            fault: None,
-        })
+        Self::denied(Denied::at_the_door(refusal))
     }
 
     fn denied(denied: Denied<EntryRef>) -> Self {
@@ -121,7 +119,7 @@ fn decide(shared: &Shared, settings: &Settings, described: &Described) -> Verdic
         request, client, now, ..
     } = described;
     let snapshot = shared.table.snapshot();
-    let admitted = match settings.gate.admit(&snapshot, request, client.address, *now) {
+    let admitted = match settings.gate.admit(&snapshot, request, client, *now) {
         Ok(admitted) => admitted,
         Err(denied) => {
             if let Refusal::Limited(scope, _) = denied.refusal {
@@ -148,13 +146,16 @@ fn decide(shared: &Shared, settings: &Settings, described: &Described) -> Verdic
 }
 
 /// What the proxy needs to carry the request: where to, and what to say to the pod.
-fn leave(settings: &Settings, described: &Described, admitted: &Admitted<EntryRef>, target: SocketAddr) -> HeaderMap {
+fn leave(settings: &Settings, described: &Described, admitted: &Admitted<EntryRef>, pod: SocketAddr) -> HeaderMap {
     let Described {
         request, client, id, ..
     } = described;
     let mut sent = request.headers.clone();
-    headers::to_pod(&settings.gate.auth, request, admitted, client, id).apply(&mut sent);
-    let mut headers = HeaderMap::with_capacity(TO_POD.len() + 3);
+    let edits = headers::to_pod(&settings.gate.auth, request, admitted, client, id);
+    let target = edits.target.as_ref();
+    let target = target.and_then(|target| HeaderValue::try_from(target.as_str()).ok());
+    edits.apply(&mut sent);
+    let mut headers = HeaderMap::with_capacity(TO_POD.len() + 4);
     for name in TO_POD {
         let lines = sent.get_all(&name);
         // One line, as the proxy copies values: several of Cookie read as one (RFC 9113,
@@ -168,14 +169,15 @@ fn leave(settings: &Settings, described: &Described, admitted: &Admitted<EntryRe
             headers.insert(name, line);
         }
     }
-    let address = match target.ip() {
+    let address = match pod.ip() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
     if let Ok(address) = HeaderValue::try_from(address) {
         headers.insert(X_POD_IP, address);
     }
-    headers.insert(X_POD_PORT, target.port().into());
+    headers.insert(X_POD_PORT, pod.port().into());
+    headers.extend(target.map(|target| (X_POD_URI, target)));
     headers.insert(CONTENT_LENGTH, 0.into());
     for (name, value) in admitted.quota().headers() {
         headers.append(name, value);
@@ -200,26 +202,42 @@ impl No {
     }
 
     /// The answer; `exact` for proxies that pass it on.
-    fn response(&self, settings: &Settings, described: &Described, exact: bool) -> Response<Vec<u8>> {
+    fn response(&self, shared: &Shared, settings: &Settings, described: &Described, exact: bool) -> Response<Vec<u8>> {
         let Described {
-            request, client, id, ..
+            request,
+            client,
+            id,
+            now,
         } = described;
         let html = pages::wants_html(&request.headers);
-        let page = match self {
+        let mut page = match self {
             Self::Refused(refusal) => pages::refusal(*refusal, id, html),
             Self::Failed(fault) => pages::fault(*fault, id, html),
         };
-        let login = settings
-            .config
-            .auth
-            .login_url()
-            .filter(|_| self.status() == StatusCode::UNAUTHORIZED && pages::is_navigation(request))
-            .map(|login| pages::sign_in(login, request, client.https));
-        let login_url = login
-            .as_ref()
-            .and_then(|page| page.headers.iter().find(|(name, _)| *name == LOCATION))
-            .map(|(_, url)| url.clone());
-        let page = login.filter(|_| exact).unwrap_or(page);
+        let visit = Visit {
+            shared,
+            settings,
+            request,
+            client,
+            now: *now,
+        };
+        let away = (self.status() == StatusCode::UNAUTHORIZED)
+            .then(|| visit.send_away())
+            .flatten();
+        if let Some(away) = away {
+            if exact {
+                page = away;
+            } else {
+                // The redirect is the proxy's to make: its address, and the cookie that
+                // goes with it.
+                page.headers
+                    .extend(away.headers.into_iter().filter_map(|(name, value)| match name {
+                        LOCATION => Some((X_PODGATE_LOGIN, value)),
+                        SET_COOKIE => Some((SET_COOKIE, value)),
+                        _ => None,
+                    }));
+            }
+        }
         let status = match page.status {
             status if exact => status,
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => status,
@@ -233,9 +251,6 @@ impl No {
             fields.append(name, value);
         }
         fields.insert(X_PODGATE_STATUS, self.status().as_u16().into());
-        if let Some(url) = login_url {
-            fields.insert(X_PODGATE_LOGIN, url);
-        }
         fields.insert(X_REQUEST_ID, id.header());
         fields.insert(CONTENT_LENGTH, body.len().into());
         response

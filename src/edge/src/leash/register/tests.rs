@@ -45,6 +45,7 @@ impl World {
             host: format!("s{at}-pod-john").parse().expect("a good label"),
             port: 3000,
             visibility: Visibility::Public,
+            siblings: false,
             targets: vec![],
             external_port: None,
         };
