@@ -35,6 +35,9 @@ pub mod login;
 
 pub mod headers;
 
+// And again, while a request lasts.
+pub mod revoke;
+
 // What they are made of, and what they answer.
 mod cookie;
 pub mod origin;
@@ -51,6 +54,7 @@ pub use limit::{Limits, Quota};
 use login::{Arrival, Knock};
 use origin::Visit;
 pub use refusal::Refusal;
+pub use revoke::{Guest, Revoked, Stay};
 pub use route::Hosts;
 
 /// The moment a request is judged at, read once at its start.

@@ -359,6 +359,16 @@ impl World {
         self.users.insert(user.id, Arc::new(ended));
     }
 
+    /// Changes a service's route, as a change of the feed would.
+    pub(crate) fn change(&mut self, service: &str, change: impl FnOnce(&mut Route)) {
+        let route = self.routes.get_mut(&format!("{service}-myproject-john"));
+        change(Arc::make_mut(route.expect("a service of this world")));
+    }
+
+    pub(crate) fn remove(&mut self, service: &str) {
+        self.routes.remove(&format!("{service}-myproject-john"));
+    }
+
     pub(crate) fn forget(&mut self, user: &User) {
         self.users.remove(&user.id);
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -56,7 +57,25 @@ pub(crate) async fn listen_on(address: SocketAddr) -> TcpListener {
 #[derive(Debug)]
 pub(crate) struct Accepting {
     address: SocketAddr,
+    open: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+}
+
+/// Counts as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    pub(crate) fn by(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Accepting {
@@ -66,6 +85,8 @@ impl Accepting {
         F: Future<Output = ()> + Send + 'static,
     {
         let address = listener.local_addr().expect("a bound socket has an address");
+        let open = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&open);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             for number in 0.. {
@@ -74,11 +95,21 @@ impl Accepting {
                     continue;
                 };
                 stream.set_nodelay(true).ok();
-                connections.spawn(serve(stream, number));
+                let (served, counted) = (serve(stream, number), Counted::by(&counter));
+                connections.spawn(async move {
+                    served.await;
+                    drop(counted);
+                });
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, task }
+        Self { address, open, task }
+    }
+
+    /// How many connections are being served: one that was closed is over when its
+    /// server has noticed.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub mod apps;
 pub mod browser;
+pub mod front;
 pub mod issuer;
 pub mod load;
 pub mod nginx;

@@ -172,6 +172,57 @@ async fn a_ticket_works_once_at_all_edges_together() {
     fleet.postgres.thaw();
 }
 
+#[tokio::test]
+async fn what_the_api_closes_ends_what_is_open_at_every_edge() {
+    let origin = origin::http1().run().await;
+    let fleet = Fleet::start(2).await;
+    let pod = make(&fleet, origin.addr()).await;
+    let api = &fleet.api;
+    let private = json!({ "visibility": "private" });
+    api.ok(Method::PATCH, &format!("{pod}/services/app"), private).await;
+    let share = json!({ "expires_at": "2999-01-01T00:00:00Z" });
+    api.ok(Method::PUT, &format!("{pod}/shares/mary"), share).await;
+    api.ok(Method::PUT, "teams/crew/members/ann", json!({ "status": "active" }))
+        .await;
+    fleet.caught_up().await;
+
+    let open = async |user: &str| {
+        let issued = api.ok(Method::POST, "tokens", json!({ "user": user, "ttl": "1h" }));
+        let token = issued.await["token"].as_str().expect("a token").to_owned();
+        let sockets = fleet.edges.iter().map(async |edge| {
+            let mut socket = edge
+                .websocket(LABEL, "/ws", &[("x-podgate-token", &token)])
+                .await
+                .expect("an upgrade");
+            assert_eq!(socket.ask("hello").await.as_deref(), Some("hello"));
+            socket
+        });
+        futures_util::future::join_all(sockets).await
+    };
+    for (user, path) in [
+        ("mary", "sessions/mary".to_owned()),
+        ("mary", format!("{pod}/shares/mary")),
+        ("ann", "teams/crew/members/ann".to_owned()),
+        ("john", pod.to_owned()),
+    ] {
+        // Tokens of the next turn are of a later second than the end of these sessions.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let mut sockets = open(user).await;
+        let mut others = if user == "john" { vec![] } else { open("john").await };
+        api.ok(Method::DELETE, &path, Value::Null).await;
+        for socket in &mut sockets {
+            assert_eq!(socket.next().await, None, "{path}");
+        }
+        for other in &mut others {
+            assert_eq!(other.ask("still").await.as_deref(), Some("still"), "{path}");
+        }
+    }
+    until("the pod to see all of them gone", async || {
+        (origin.open() == 0).then_some(())
+    })
+    .await;
+}
+
 /// Asks every edge without pause; counts answers and what was no 200.
 struct Load {
     stop: Arc<AtomicBool>,

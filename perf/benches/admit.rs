@@ -7,12 +7,15 @@
 //!
 //! `eddsa` is `hot` with tokens of an issuer that signs by Ed25519, and `nobody` the same
 //! without tokens: what is between them is what a token costs that was verified before.
+//!
+//! `stay` is what each open stream costs when the table has changed: the same question
+//! again, without credential and limits.
 
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use filters::Now;
+use filters::{Now, Stay};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use integration::token::Signer;
@@ -99,5 +102,35 @@ fn token(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, admit, token);
+fn stay(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("stay");
+    for routes in [100_000, 1_000_000] {
+        let users = routes / Service::ALL.len();
+        let table = admission::table(routes).expect("the fleet's names are good");
+        let gate = admission::gate(&[]).expect("its config is good");
+        let now = Now {
+            instant: Instant::now(),
+            unix: SystemTime::now().into(),
+        };
+        let exp = now.unix.seconds().unsigned_abs() + 86_400;
+        let mut random = SmallRng::seed_from_u64(7);
+        let stays: Vec<_> = (0..RANDOM)
+            .map(|_| {
+                let request = admission::request(random.random_range(0..users), exp).expect("signs");
+                let admitted = gate.admit(&table.snapshot(), &request, &CLIENT, now);
+                Stay::of(&admitted.expect("owners enter"))
+            })
+            .collect();
+        let mut at = 0;
+        group.bench_function(BenchmarkId::new("random", routes), |bencher| {
+            bencher.iter(|| {
+                at = if at + 1 == stays.len() { 0 } else { at + 1 };
+                black_box(stays[at].check(&table.snapshot(), now.unix)).is_ok()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, admit, token, stay);
 criterion_main!(benches);

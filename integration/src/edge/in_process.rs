@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Access, Listen};
 use crate::client::Door;
+use crate::token::Signer;
 
 /// Where pods live when no sidecar is configured.
 const POD_CIDR: &str = "10.100.0.0/16";
@@ -116,12 +117,25 @@ impl InProcess {
         });
     }
 
+    /// Reloads it with these signing keys of the outside issuer in place of those before.
+    ///
+    /// # Panics
+    /// When the config is refused.
+    pub fn rotate(&mut self, signers: impl IntoIterator<Item = Signer>) {
+        self.access.signers = signers.into_iter().collect();
+        self.load_again();
+    }
+
     /// Reloads it with a config key, dotted, set to another value.
     ///
     /// # Panics
     /// When the config is refused.
     pub fn reload(&mut self, key: &str, value: impl Into<toml::Value>) {
         super::put(&mut self.builder.config, key, value.into());
+        self.load_again();
+    }
+
+    fn load_again(&mut self) {
         // The keys it trusts are the running edge's.
         let signers = std::mem::take(&mut self.access.signers);
         self.builder.signers = signers;

@@ -3,6 +3,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -15,7 +17,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tonic::body::Body;
 
-use super::{Accepting, Record, grpc, listen};
+use super::{Accepting, Counted, Record, grpc, listen};
 
 /// One request head as it arrived.
 #[derive(Debug, Clone)]
@@ -33,14 +35,22 @@ pub struct SeenH2 {
 pub struct H2c {
     accepting: Accepting,
     seen: Record<SeenH2>,
+    streams: Arc<AtomicUsize>,
 }
 
 /// Starts one on a free port.
 pub async fn run() -> H2c {
     let seen: Record<SeenH2> = Record::default();
-    let record = seen.clone();
-    let accepting = Accepting::start(listen().await, move |stream, _| serve(stream, record.clone()));
-    H2c { accepting, seen }
+    let streams: Arc<AtomicUsize> = Arc::default();
+    let (record, counter) = (seen.clone(), Arc::clone(&streams));
+    let accepting = Accepting::start(listen().await, move |stream, _| {
+        serve(stream, record.clone(), Arc::clone(&counter))
+    });
+    H2c {
+        accepting,
+        seen,
+        streams,
+    }
 }
 
 impl H2c {
@@ -49,13 +59,23 @@ impl H2c {
         self.accepting.address()
     }
 
+    /// How many streams it serves now.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// How many connections it serves now.
+    pub fn connections(&self) -> usize {
+        self.accepting.open()
+    }
+
     /// Every request head that reached it.
     pub fn seen(&self) -> Vec<SeenH2> {
         self.seen.all()
     }
 }
 
-async fn serve(stream: TcpStream, seen: Record<SeenH2>) {
+async fn serve(stream: TcpStream, seen: Record<SeenH2>, streams: Arc<AtomicUsize>) {
     let service = service_fn(move |request: Request<Incoming>| {
         seen.with(|list| {
             list.push(SeenH2 {
@@ -68,7 +88,17 @@ async fn serve(stream: TcpStream, seen: Record<SeenH2>) {
                 headers: request.headers().clone(),
             });
         });
-        answer(request)
+        let counted = Counted::by(&streams);
+        async {
+            // The body goes with its stream, whichever way that ends.
+            let keep = move |frame| {
+                let _ = &counted;
+                frame
+            };
+            answer(request)
+                .await
+                .map(|answer| answer.map(|body| Body::new(body.map_frame(keep))))
+        }
     });
     let mut server = http2::Builder::new(TokioExecutor::new());
     server.max_concurrent_streams(1000);

@@ -10,6 +10,7 @@
 //! | `/bytes/N` | `N` bytes of [`pattern`], with a length |
 //! | `/chunked/N` | the same in chunks, then a trailer `x-bytes: N` |
 //! | `/slow/N/MS` | `N` pieces `tick\n`, `MS` milliseconds before each |
+//! | `/events` | an event stream: one event, then silence until the client closes |
 //! | `/wait/MS` | an empty `200` after `MS` milliseconds |
 //! | `/status/N` | an empty answer with that status |
 //! | `/sink` | counts and hashes the body: `{bytes, sha256}` |
@@ -100,6 +101,11 @@ impl Origin {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.accepting.address()
+    }
+
+    /// How many connections it serves now.
+    pub fn open(&self) -> usize {
+        self.accepting.open()
     }
 
     /// Every request head that reached it, in order.

@@ -1,6 +1,8 @@
-//! The admin listener: metrics and health, for the machines that watch this one.
-//! Pods' paths belong to pods, so none of this is served on their hosts.
+//! The admin listener: metrics and health, for the machines that watch this one, and
+//! decisions for proxies that ask. Pods' paths belong to pods, so none of this is served
+//! on their hosts.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,8 +14,9 @@ use pingora_core::protocols::http::ServerSession;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::shared::Shared;
+use crate::verify;
 
-/// Serves `/metrics`, `/healthz` and `/readyz`.
+/// Serves `/metrics`, `/healthz`, `/readyz` and `/verify`.
 pub(crate) struct Admin {
     pub(crate) shared: Arc<Shared>,
 }
@@ -72,6 +75,12 @@ fn text(status: StatusCode, line: &str) -> Response<Vec<u8>> {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        // A body is nothing that is waited for.
+        if !session.is_body_empty() {
+            session.set_keepalive(None);
+        }
+        let peer = session.client_addr().and_then(|addr| addr.as_inet());
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip);
         let request = session.req_header();
         match request.uri.path() {
             _ if !matches!(request.method, http::Method::GET | http::Method::HEAD) => {
@@ -80,9 +89,10 @@ impl ServeHttp for Admin {
             "/metrics" => self.metrics(),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
+            "/verify" => verify::answer(&self.shared, request, peer),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "not found; there are /metrics, /healthz and /readyz\n",
+                "not found; there are /metrics, /healthz, /readyz and /verify\n",
             ),
         }
     }

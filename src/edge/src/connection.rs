@@ -5,13 +5,14 @@
 //! a header have a deadline of their own (Pingora has none for headers), an idle
 //! connection holds next to no memory, and a head that could be read in two ways is
 //! refused before anything interprets it. Good requests go to Pingora's
-//! `HttpProxy`, head and stream; a lean loop for plain ones can take its place
-//! there.
+//! `HttpProxy` ([`requests`]), head and stream; a lean loop for plain ones can take
+//! its place there.
 
 pub(crate) mod chunked;
 pub(crate) mod downstream;
 pub(crate) mod head;
 pub(crate) mod places;
+pub(crate) mod requests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +25,6 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::downstream::{Downstream, local_address, peer_address};
 use crate::connection::head::{HTTP2_PREFACE, Head};
 use crate::connection::places::Places;
-use crate::proxy::Proxy;
+use crate::connection::requests::Requests;
 use crate::shared::Shared;
 
 /// Requests on connections kept open while the process is leaving are answered, and
@@ -87,8 +87,8 @@ pub(crate) enum Listener {
 
 /// All listeners' connections come through here.
 pub(crate) struct Front {
-    pub(crate) serve: Arc<HttpProxy<Proxy>>,
-    pub(crate) redirect: Arc<HttpProxy<Proxy>>,
+    pub(crate) serve: Arc<Requests>,
+    pub(crate) redirect: Arc<Requests>,
     pub(crate) tls: TlsAcceptor,
     /// Which local addresses speak TLS.
     pub(crate) https: Vec<SocketAddr>,
@@ -169,7 +169,7 @@ impl Front {
         }
     }
 
-    async fn serve_http2(&self, http: &Arc<HttpProxy<Proxy>>, downstream: Downstream) {
+    async fn serve_http2(&self, http: &Arc<Requests>, downstream: Downstream) {
         // Told to leave by us, not by Pingora, which only does so when draining is over.
         let mut draining = self.shared.connections.draining.subscribe();
         if self.shared.connections.is_draining() {
@@ -180,7 +180,7 @@ impl Front {
 
     async fn serve_http1(
         &self,
-        http: &Arc<HttpProxy<Proxy>>,
+        http: &Arc<Requests>,
         mut downstream: Downstream,
         peer: Option<IpAddr>,
         shutdown: &ShutdownWatch,
@@ -203,7 +203,7 @@ impl Front {
                 None => session.set_keepalive(Some(0)),
             }
             session.set_pipelined_prefix(bytes);
-            let Some(reused) = http.process_new_http(session, shutdown).await else {
+            let Some(reused) = http.serve(session, shutdown).await else {
                 return;
             };
             let (stream, settings) = reused.consume();

@@ -82,6 +82,7 @@ pub struct Metrics {
     pub(crate) websockets: IntGauge,
     auth: IntCounterVec,
     limited: IntCounterVec,
+    revoked: IntCounterVec,
     refused_connections: IntCounterVec,
     dropped_log_lines: prometheus::IntCounter,
     config_generation: IntGauge,
@@ -160,6 +161,14 @@ impl Metrics {
                 r,
                 counters("podgate_limited_total", "Requests over a limit, by its scope.", "scope")?,
             )?,
+            revoked: add(
+                r,
+                counters(
+                    "podgate_revoked_total",
+                    "Requests under way that ended because their access did, by reason.",
+                    "reason",
+                )?,
+            )?,
             refused_connections: add(
                 r,
                 counters(
@@ -222,6 +231,9 @@ impl Metrics {
         ] {
             metrics.limited.with_label_values(&[scope.as_str()]);
         }
+        for why in filters::Revoked::ALL {
+            metrics.revoked.with_label_values(&[why.as_str()]);
+        }
         Ok(metrics)
     }
 
@@ -268,6 +280,10 @@ impl Metrics {
 
     pub(crate) fn limited(&self, scope: filters::refusal::Scope) {
         self.limited.with_label_values(&[scope.as_str()]).inc();
+    }
+
+    pub(crate) fn revoked(&self, why: filters::Revoked) {
+        self.revoked.with_label_values(&[why.as_str()]).inc();
     }
 
     pub(crate) fn connected(&self, took: Duration) {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
-use filters::{Admitted, Attempt, Denied, Now, Quota, Refusal};
+use filters::{Admitted, Attempt, Denied, Now, Quota, Refusal, Stay};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use model::{UnixMillis, UserId};
@@ -22,12 +23,15 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use smallvec::SmallVec;
 
 use crate::connection::Gauged;
+use crate::leash;
 use crate::pages::{self, Fault, Page};
 use crate::peer::{self, Carriage, Choice, NoPeer};
-use crate::record::{Outcome, Record};
+use crate::record::{Line, Outcome, Record};
 use crate::shared::{Settings, Shared};
 use crate::signin::{self, Answered, Visit, front};
 use crate::table::EntryRef;
+
+mod cut;
 
 /// A request body that is still coming when its request was refused is thrown away
 /// for so long; then the connection is closed.
@@ -52,6 +56,8 @@ pub(crate) enum Stage {
     },
     /// It goes to its pod.
     Admitted(Box<Passage>),
+    /// It is counted and logged.
+    Over,
 }
 
 /// An admitted request on its way.
@@ -64,10 +70,28 @@ pub(crate) struct Passage {
     connecting: Instant,
     fault: Option<Fault>,
     websocket: Option<Gauged>,
+    // For the log of a request that is cut, when there is no more session to ask.
+    line: Option<Line>,
+    answered: Option<StatusCode>,
+    received: u64,
+    sent: u64,
+}
+
+impl Passage {
+    /// Where it went, or tried to last.
+    fn target(&self) -> Option<SocketAddr> {
+        let choice = self.choice.as_ref().map(|choice| choice.addr);
+        choice.or(self.tried.last().copied())
+    }
+
+    fn tries(&self) -> u8 {
+        u8::try_from(self.tried.len() + usize::from(self.choice.is_some())).unwrap_or(u8::MAX)
+    }
 }
 
 /// Pingora's context of a request.
 pub(crate) struct Context {
+    shared: Arc<Shared>,
     started: Instant,
     time: UnixMillis,
     id: RequestId,
@@ -232,33 +256,37 @@ impl Proxy {
     }
 
     fn record(&self, session: &Session, ctx: &mut Context) -> Record {
-        let request = session.req_header();
         let (outcome, entry, user, target, tries, fault) = match &mut ctx.stage {
-            Stage::Fresh => (Outcome::Refused("internal"), None, None, None, 0, Some(Fault::Internal)),
+            Stage::Fresh | Stage::Over => (Outcome::Refused("internal"), None, None, None, 0, Some(Fault::Internal)),
             Stage::Answered { outcome, entry, user } => (*outcome, entry.take(), *user, None, 0, None),
             Stage::Admitted(passage) => (
                 Outcome::Admitted(passage.admitted.access()),
                 Some(passage.admitted.entry().clone()),
                 passage.admitted.caller().map(|caller| caller.user.id),
-                passage
-                    .choice
-                    .as_ref()
-                    .map(|choice| choice.addr)
-                    .or(passage.tried.last().copied()),
-                passage.tried.len() + usize::from(passage.choice.is_some()),
+                passage.target(),
+                passage.tries(),
                 passage.fault,
             ),
         };
-        let logged = self.shared.log.is_on();
-        let text = |text: &str| logged.then(|| Box::<str>::from(text));
+        let line = match &mut ctx.stage {
+            Stage::Admitted(passage) => passage.line.take(),
+            Stage::Fresh | Stage::Answered { .. } | Stage::Over => None,
+        };
+        let Line {
+            method,
+            host,
+            path,
+            version,
+            agent,
+        } = line.unwrap_or_else(|| Line::of(session.req_header(), self.shared.log.is_on()));
         Record {
             time: ctx.time,
             id: ctx.id.clone(),
             client: ctx.client.address,
-            method: request.method.clone(),
-            host: filters::route::host(request).ok().and_then(|host| text(&host)),
-            path: text(request.uri.path()).unwrap_or_default(),
-            version: request.version,
+            method,
+            host,
+            path,
+            version,
             status: ctx
                 .told
                 .or(session.response_written().map(|response| response.status))
@@ -270,13 +298,9 @@ impl Proxy {
             entry,
             user,
             target,
-            tries: u8::try_from(tries).unwrap_or(u8::MAX),
+            tries,
             fault: fault.map(Fault::label),
-            agent: request
-                .headers
-                .get(http::header::USER_AGENT)
-                .and_then(|agent| agent.to_str().ok())
-                .and_then(text),
+            agent,
         }
     }
 }
@@ -370,6 +394,7 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Context {
+            shared: Arc::clone(&self.shared),
             started: Instant::now(),
             time: SystemTime::now().into(),
             id: RequestId::random(),
@@ -436,6 +461,8 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(timeouts.read);
             session.set_write_timeout(timeouts.write);
         }
+        leash::tie(Stay::of(&admitted));
+        let logged = self.shared.log.is_on();
         ctx.stage = Stage::Admitted(Box::new(Passage {
             admitted,
             settings,
@@ -445,6 +472,10 @@ impl ProxyHttp for Proxy {
             connecting: ctx.started,
             fault: None,
             websocket: None,
+            line: logged.then(|| Line::of(session.req_header(), true)),
+            answered: None,
+            received: 0,
+            sent: 0,
         }));
         Ok(false)
     }
@@ -523,6 +554,19 @@ impl ProxyHttp for Proxy {
         apply_to_request(edits, upstream)
     }
 
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if let (Stage::Admitted(passage), Some(body)) = (&mut ctx.stage, body) {
+            passage.received += body.len() as u64;
+        }
+        Ok(())
+    }
+
     async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
         let Stage::Admitted(passage) = &mut ctx.stage else {
             return Ok(());
@@ -532,6 +576,7 @@ impl ProxyHttp for Proxy {
         } else if response.status.is_informational() {
             return Ok(());
         }
+        passage.answered = Some(response.status);
         let Passage { admitted, settings, .. } = &**passage;
         let edits = headers::from_pod(&settings.gate.hosts, &response.headers, &ctx.id, admitted.reader());
         apply_to_response(edits, response)?;
@@ -543,6 +588,19 @@ impl ProxyHttp for Proxy {
             response.append_header(CACHE_CONTROL, HeaderValue::from_static("private"))?;
         }
         add_quota(admitted.quota(), response)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let (Stage::Admitted(passage), Some(body)) = (&mut ctx.stage, body) {
+            passage.sent += body.len() as u64;
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -574,7 +632,7 @@ impl ProxyHttp for Proxy {
                 passage.fault = fault_of(e);
                 passage.fault
             }
-            Stage::Fresh | Stage::Answered { .. } => fault_of(e),
+            Stage::Fresh | Stage::Answered { .. } | Stage::Over => fault_of(e),
         };
         let Some(fault) = fault else {
             return FailToProxy {
@@ -605,7 +663,7 @@ impl ProxyHttp for Proxy {
         self.shared.finish(record);
         // Gives back the target's place and the WebSocket's count now, not when the
         // connection's next request comes.
-        ctx.stage = Stage::Fresh;
+        ctx.stage = Stage::Over;
     }
 
     // Both are told by `fail_to_proxy` and the access log, without the flood that a

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filters::headers::RequestId;
+use http::request::Parts;
 use model::{Access, UnixMillis};
 
 use crate::table::EntryRef;
@@ -42,6 +43,32 @@ impl Outcome {
     }
 }
 
+/// A request's own words, as far as the access log tells them.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    pub(crate) method: http::Method,
+    pub(crate) host: Option<Box<str>>,
+    /// The request target without its query, which may hold secrets.
+    pub(crate) path: Box<str>,
+    pub(crate) version: http::Version,
+    pub(crate) agent: Option<Box<str>>,
+}
+
+impl Line {
+    /// Of a request; without a log there is no need for the texts.
+    pub(crate) fn of(request: &Parts, logged: bool) -> Self {
+        let text = |text: &str| logged.then(|| Box::<str>::from(text));
+        let agent = request.headers.get(http::header::USER_AGENT);
+        Self {
+            method: request.method.clone(),
+            host: filters::route::host(request).ok().and_then(|host| text(&host)),
+            path: text(request.uri.path()).unwrap_or_default(),
+            version: request.version,
+            agent: agent.and_then(|agent| agent.to_str().ok()).and_then(text),
+        }
+    }
+}
+
 /// One request, over.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -50,7 +77,6 @@ pub(crate) struct Record {
     pub(crate) client: IpAddr,
     pub(crate) method: http::Method,
     pub(crate) host: Option<Box<str>>,
-    /// The request target without its query, which may hold secrets.
     pub(crate) path: Box<str>,
     pub(crate) version: http::Version,
     /// 0 when nothing was answered.

@@ -19,14 +19,16 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
-use pingora_proxy::{HttpProxy, http_proxy};
+use pingora_proxy::http_proxy;
 use prometheus::Registry;
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::Admin;
 use crate::config::Fixed;
+use crate::connection::requests::Requests;
 use crate::connection::{Front, Listener};
 use crate::jwks;
+use crate::leash::Leashes;
 use crate::metrics::{Metrics, MetricsError};
 use crate::peer::keepalive;
 use crate::proxy::Proxy;
@@ -123,15 +125,21 @@ impl Edge {
         let shared = Arc::new(Shared::new(config, table, metrics, credentials).map_err(StartError::AccessLog)?);
         let conf = Arc::new(server_conf(&fixed));
         let idle = shared.settings().options.timeouts.idle;
-        let proxy = |redirect: Option<u16>| -> Arc<HttpProxy<Proxy>> {
-            let shared = Arc::clone(&shared);
-            let mut http = http_proxy(&conf, Proxy { shared, redirect });
+        let proxy = |redirect: Option<u16>| -> Arc<Requests> {
+            let app = Proxy {
+                shared: Arc::clone(&shared),
+                redirect,
+            };
+            let mut http = http_proxy(&conf, app);
             let mut options = HttpServerOptions::default();
             // Pingora has none by default, and keeps idle connections for ever.
             options.h2_idle_timeout = Some(idle);
             http.server_options = Some(options);
             http.h2_options = Some(h2_options());
-            Arc::new(http)
+            Arc::new(Requests {
+                proxy: Arc::new(http),
+                shared: Arc::clone(&shared),
+            })
         };
         let https_port = fixed.https.first().map_or(443, SocketAddr::port);
         let front = Front {
@@ -290,12 +298,22 @@ impl BackgroundService for Herald {
     }
 }
 
-/// What an edge does beside serving: health checks, and forgetting idle limits.
+/// What an edge does beside serving: health checks, forgetting idle limits, and ending
+/// what lost its access. A round of checks takes its time; no revocation waits for it.
 struct Keeper(Arc<Shared>);
 
 #[async_trait]
 impl BackgroundService for Keeper {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.keep(shutdown) => {}
+            () = Leashes::watch(&self.0) => {}
+        }
+    }
+}
+
+impl Keeper {
+    async fn keep(&self, mut shutdown: ShutdownWatch) {
         let mut sweep = tokio::time::interval(Duration::from_secs(10));
         let mut last_check = None;
         loop {

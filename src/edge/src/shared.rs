@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use filters::auth::KeySet;
 use filters::headers::RequestId;
 use filters::limit::{Meters, Policies};
-use filters::{Auth, Gate, Hosts, KeySource, Limits, Refusal};
+use filters::{Auth, Gate, Hosts, KeySource, Limits, Refusal, Table as _};
 use model::{IssuerKey, UnixMillis, Update};
 use tokio::sync::Notify;
 
@@ -20,6 +20,7 @@ use crate::config::Options;
 use crate::connection::Connections;
 use crate::fetch::Client;
 use crate::jwks::Feed;
+use crate::leash::Leashes;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::peer::PeerTemplates;
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: AccessLog,
     pub(crate) connections: Connections,
+    pub(crate) leashes: Leashes,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) credentials: Given,
     /// Whether every listener accepts.
@@ -129,6 +131,7 @@ impl Shared {
             log: AccessLog::new(Arc::clone(&metrics)),
             metrics,
             connections: Connections::default(),
+            leashes: Leashes::default(),
             resolver: Arc::default(),
             credentials,
             listening: AtomicBool::new(false),
@@ -209,7 +212,18 @@ impl Shared {
     }
 
     /// Counts and logs a request that is over.
-    pub(crate) fn finish(&self, record: Record) {
+    pub(crate) fn finish(&self, mut record: Record) {
+        if let Some(entry) = &record.entry
+            && !entry.0.has_counted()
+        {
+            // The route may have been replaced before anything was counted on it, and who
+            // scrapes reads its successor.
+            let route = entry.as_ref();
+            let now = self.table.snapshot().route(route.host.as_str());
+            if let Some(now) = now.filter(|now| now.as_ref().service == route.service) {
+                record.entry = Some(now);
+            }
+        }
         self.metrics.observe(&record);
         if self.log.is_on() {
             self.log.log(record);

@@ -39,6 +39,11 @@ impl Entry {
         self.meters.load_full()
     }
 
+    /// Whether anything has been counted.
+    pub(crate) fn has_counted(&self) -> bool {
+        self.meters.load().is_some()
+    }
+
     /// Counts; `make` makes the counters when these are the first.
     pub(crate) fn count(&self, make: impl FnOnce() -> RouteMeters, count: impl FnOnce(&RouteMeters)) {
         let known = self.meters.load();

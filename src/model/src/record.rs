@@ -20,6 +20,14 @@ pub struct User {
     pub sessions_from: UnixMillis,
 }
 
+impl User {
+    /// Whether a session begun at `since` has not been ended. One that does not say when
+    /// it began may be older than that end.
+    pub fn has_session_since(&self, since: Option<UnixMillis>) -> bool {
+        self.sessions_from == UnixMillis::default() || since.is_some_and(|since| since >= self.sessions_from)
+    }
+}
+
 /// A group of users that pods may belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Team {

@@ -81,6 +81,17 @@ pub(super) async fn answer(
             }
             connection.stream.write_all(b"0\r\n\r\n").await?;
         }
+        ("events", ..) => {
+            head(
+                connection,
+                200,
+                "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked",
+            )
+            .await?;
+            connection.stream.write_all(b"b\r\ndata: one\n\n\r\n").await?;
+            connection.closed().await;
+            return Ok(false);
+        }
         ("wait", Some(ms), _) => {
             sleep(Duration::from_millis(ms)).await;
             head(connection, 200, "Content-Length: 0").await?;

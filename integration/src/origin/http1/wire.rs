@@ -94,6 +94,11 @@ impl Connection {
         (self.stream, self.buffer.to_vec())
     }
 
+    /// Waits until the peer is gone.
+    pub(super) async fn closed(&mut self) {
+        while matches!(self.fill().await, Ok(1..)) {}
+    }
+
     async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.reserve(64 << 10);
         self.stream.read_buf(&mut self.buffer).await
