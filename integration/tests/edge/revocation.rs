@@ -112,7 +112,7 @@ impl House {
 struct Streams(BTreeMap<&'static str, JoinHandle<()>>);
 
 impl Streams {
-    /// Opens them all and waits until they have lasted for a while.
+    /// Opens them all and waits for a while.
     async fn open(edge: &Access, token: Option<&str>) -> Self {
         let mut tasks = BTreeMap::new();
         for (kind, busy) in [("an idle WebSocket", false), ("a busy WebSocket", true)] {
@@ -160,8 +160,8 @@ impl Streams {
         let task = async move { while let Some(Ok(_)) = chat.next().await {} };
         tasks.insert("a gRPC stream", tokio::spawn(task));
 
-        // Longer than requests are that nobody looks at again.
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        // For more than one sweep.
+        tokio::time::sleep(Duration::from_millis(600)).await;
         let streams = Self(tasks);
         streams.all_last("at first");
         streams

@@ -5,29 +5,26 @@
 //! go on, and the connection to the pod closes with it (over HTTP/2 the stream there)
 //! and never returns to a pool. So every request runs inside [`lead`].
 //!
-//! Most are over long before anybody could take their access away, and cost little here:
-//! one small allocation, and a timer shared with others. One that lasts puts its leash
-//! on a [register](register::Leashes), which looks at all of them again when the table
-//! has changed.
+//! A request that is let in puts its leash on a [register](register::Leashes), which looks
+//! at all of them again when the table has changed. That costs a short request one small
+//! allocation and two moments of a lock that is nearly always free: less than the timer
+//! would by which only long ones came to be looked at.
 
 mod register;
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use filters::{Revoked, Stay};
-use pingora_timeout::timeout;
+use model::Revision;
 use tokio::sync::Notify;
 
 pub(crate) use register::Leashes;
+use register::Place;
 
 use crate::shared::Shared;
 use crate::table::EntryRef;
-
-/// A request that is over sooner is not looked at again. Together with the register's
-/// interval this stays well under the two seconds in which a stream is to end.
-const SHORT: Duration = Duration::from_millis(750);
 
 tokio::task_local! {
     /// The leash of the request whose future is being polled, or dropped.
@@ -39,6 +36,7 @@ tokio::task_local! {
 pub(crate) struct Leash {
     /// What it was let in by; nothing yet, or for good when the edge answers it itself.
     stay: OnceLock<Stay<EntryRef>>,
+    place: Place,
     cut: OnceLock<Revoked>,
     pulled: Notify,
 }
@@ -54,10 +52,21 @@ impl Leash {
     }
 }
 
-/// Ties the request that this runs in to what it was let in by.
-pub(crate) fn tie(stay: Stay<EntryRef>) {
+/// Ties the request that this runs in to what it was let in by, as the table had it at
+/// `revision` or after.
+pub(crate) fn tie(shared: &Shared, stay: Stay<EntryRef>, revision: Revision) {
     // Outside `lead` there is no leash; nor is anything served there.
-    let _ = LEASH.try_with(|leash| leash.stay.set(stay));
+    let _ = LEASH.try_with(|leash| {
+        if leash.stay.set(stay).is_err() {
+            return;
+        }
+        shared.leashes.hold(leash);
+        // A change since may have been swept for already, before this was held.
+        if shared.table.revision() != revision {
+            let (table, now) = (shared.table.snapshot(), SystemTime::now().into());
+            shared.leashes.judge(leash, &table, now, &shared.metrics);
+        }
+    });
 }
 
 /// Whether the request that this runs in was ended because its access was.
@@ -65,27 +74,28 @@ pub(crate) fn is_cut() -> bool {
     LEASH.try_with(|leash| leash.cut.get().is_some()).unwrap_or(false)
 }
 
+/// Takes a leash off the register when its request is over, whichever way.
+struct Led<'s> {
+    leashes: &'s Leashes,
+    leash: Arc<Leash>,
+}
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        self.leashes.release(&self.leash);
+    }
+}
+
 /// Runs a request to its end; `None` when its access ended first, and with it the request.
 pub(crate) async fn lead<F: Future>(shared: &Shared, request: F) -> Option<F::Output> {
-    let leash = Arc::new(Leash::default());
-    let mut request = pin!(LEASH.scope(Arc::clone(&leash), request));
-    loop {
-        match timeout(SHORT, request.as_mut()).await {
-            Ok(done) => return Some(done),
-            Err(_) if leash.stay.get().is_some() => break,
-            // Nobody has let it in yet.
-            Err(_) => {}
-        }
-    }
-    let _held = shared.leashes.hold(&leash);
-    // What changed before this moment no sweep will look at again.
-    let now = SystemTime::now().into();
-    let snapshot = shared.table.snapshot();
-    shared.leashes.judge(&leash, &snapshot, now, &shared.metrics);
-    drop(snapshot);
+    let led = Led {
+        leashes: &shared.leashes,
+        leash: Arc::default(),
+    };
+    let mut request = pin!(LEASH.scope(Arc::clone(&led.leash), request));
     tokio::select! {
         biased;
         done = request.as_mut() => Some(done),
-        () = leash.pulled.notified() => None,
+        () = led.leash.pulled.notified() => None,
     }
 }

@@ -436,6 +436,8 @@ impl ProxyHttp for Proxy {
         if let Some(answered) = self.receive(session, ctx, &settings).await? {
             return Ok(answered);
         }
+        // Read before the table, so that no change can come between them unnoticed.
+        let revision = self.shared.table.revision();
         let (request, mut attempt) = (session.req_header(), Attempt::patient());
         let considered = self.shared.consider(request, &ctx.client, &mut attempt, ctx.now());
         let (settings, admitted) = match considered {
@@ -461,7 +463,7 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(timeouts.read);
             session.set_write_timeout(timeouts.write);
         }
-        leash::tie(Stay::of(&admitted));
+        leash::tie(&self.shared, Stay::of(&admitted), revision);
         let logged = self.shared.log.is_on();
         ctx.stage = Stage::Admitted(Box::new(Passage {
             admitted,

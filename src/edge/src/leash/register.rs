@@ -16,13 +16,12 @@ use crate::table::Table;
 /// From one sweep to the next.
 const INTERVAL: Duration = Duration::from_millis(400);
 /// A shard is locked while its leashes are listed: one in so many requests that begin or
-/// end to last waits for that, a fraction of a millisecond.
-const SHARDS: usize = 32;
+/// end just then waits for that, a fraction of a millisecond when 100,000 are held.
+const SHARDS: usize = 64;
 
-/// The leashes of requests that last.
+/// The leashes of requests under way.
 pub(crate) struct Leashes {
     shards: [Mutex<Slab<Arc<Leash>>>; SHARDS],
-    turn: AtomicUsize,
     /// The table's revision at the last sweep.
     swept: AtomicU64,
     /// When the first share ends that somebody is in by, in Unix milliseconds.
@@ -33,22 +32,23 @@ impl Default for Leashes {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            turn: AtomicUsize::new(0),
             swept: AtomicU64::new(0),
             due: AtomicI64::new(i64::MAX),
         }
     }
 }
 
-/// A leash's place on the register; gives it back when dropped.
-pub(crate) struct Held<'r> {
-    shard: &'r Mutex<Slab<Arc<Leash>>>,
-    key: usize,
+/// Where a leash is in its shard, if it is on the register.
+#[derive(Debug)]
+pub(super) struct Place(AtomicUsize);
+
+impl Place {
+    const NONE: usize = usize::MAX;
 }
 
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        lock(self.shard).try_remove(self.key);
+impl Default for Place {
+    fn default() -> Self {
+        Self(AtomicUsize::new(Self::NONE))
     }
 }
 
@@ -57,11 +57,24 @@ fn lock(shard: &Mutex<Slab<Arc<Leash>>>) -> MutexGuard<'_, Slab<Arc<Leash>>> {
 }
 
 impl Leashes {
+    /// Leashes come from anywhere in memory, so their addresses spread them over the shards.
+    fn shard(&self, leash: &Leash) -> &Mutex<Slab<Arc<Leash>>> {
+        let address = std::ptr::from_ref(leash).addr();
+        &self.shards[address / size_of::<Leash>().next_power_of_two() % SHARDS]
+    }
+
     /// Puts a leash on the register.
-    pub(super) fn hold(&self, leash: &Arc<Leash>) -> Held<'_> {
-        let shard = &self.shards[self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS];
-        let key = lock(shard).insert(Arc::clone(leash));
-        Held { shard, key }
+    pub(super) fn hold(&self, leash: &Arc<Leash>) {
+        let key = lock(self.shard(leash)).insert(Arc::clone(leash));
+        leash.place.0.store(key, Ordering::Relaxed);
+    }
+
+    /// Takes a leash off the register, if it is on it.
+    pub(super) fn release(&self, leash: &Leash) {
+        let key = leash.place.0.swap(Place::NONE, Ordering::Relaxed);
+        if key != Place::NONE {
+            lock(self.shard(leash)).try_remove(key);
+        }
     }
 
     /// Cuts a leash if what it is tied to is no more.

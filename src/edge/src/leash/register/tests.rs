@@ -99,7 +99,9 @@ impl World {
 fn a_change_cuts_what_it_closes_and_nothing_else() {
     let world = World::new(100);
     let leashes: Vec<Arc<Leash>> = world.services.iter().map(|service| world.leash(service)).collect();
-    let held: Vec<Held<'_>> = leashes.iter().map(|leash| world.leashes.hold(leash)).collect();
+    for leash in &leashes {
+        world.leashes.hold(leash);
+    }
     world.sweep(NOW);
     assert_eq!(world.revoked(), 0);
 
@@ -110,7 +112,10 @@ fn a_change_cuts_what_it_closes_and_nothing_else() {
     world.sweep(NOW);
     assert_eq!(world.revoked(), 1, "counted once");
 
-    drop(held);
+    for leash in &leashes {
+        world.leashes.release(leash);
+        world.leashes.release(leash);
+    }
     world.apply([Change::Remove(Key::Service(world.services[8].host.clone()))]);
     world.sweep(NOW);
     assert!(leashes[8].cut.get().is_none(), "it is off the register");
@@ -151,7 +156,7 @@ fn the_end_of_a_share_is_awaited_without_a_change() {
         .stay
         .set(filters::Stay::new(entry, Some(guest)))
         .expect("the first");
-    let _held = world.leashes.hold(&leash);
+    world.leashes.hold(&leash);
     world.leashes.judge(&leash, &snapshot, NOW, &world.metrics);
     drop(snapshot);
 
