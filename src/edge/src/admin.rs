@@ -89,7 +89,7 @@ impl ServeHttp for Admin {
             "/metrics" => self.metrics(),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
-            "/verify" => verify::answer(&self.shared, request, peer),
+            "/verify" => verify::answer(&self.shared, request, peer).await,
             _ => text(
                 StatusCode::NOT_FOUND,
                 "not found; there are /metrics, /healthz, /readyz and /verify\n",

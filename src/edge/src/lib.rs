@@ -2,11 +2,11 @@
 //!
 //! A connection comes in by `connection`, its requests go through `proxy` (which
 //! asks `filters` whether they may enter, by the `table`), to a target chosen by
-//! `peer` and `balance`, on a `leash` that ends them with their access; `record` says
-//! what became of them, for `metrics` and the `access_log`. `signin` answers what is for
-//! the edge itself; `verify` gives the same decision to another proxy. `jwks` keeps the
-//! keys that issuers publish, by `fetch`. `server` puts it together. The edge knows
-//! nothing of the database: updates of the table are handed to it.
+//! `peer` and `balance`, on a `leash` that ends them with their access; `record`
+//! says what became of them, for `metrics` and the `access_log`. `jwks` keeps the
+//! keys that issuers publish, by `fetch`; `verify` decides for other proxies.
+//! `server` puts it together. The edge knows nothing of the database: updates of the
+//! table are handed to it.
 
 mod connection;
 mod leash;

@@ -12,11 +12,12 @@
 mod described;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use filters::client;
 use filters::headers::{self, RequestId, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
-use filters::{Admitted, Denied, Now, Refusal};
+use filters::{Admitted, Attempt, Denied, Now, Refusal};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -69,9 +70,9 @@ struct Verdict {
 }
 
 /// Answers the proxy at `peer`.
-pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<Vec<u8>> {
+pub(crate) async fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<Vec<u8>> {
     let exact = asked.uri.query() == Some("exact");
-    let settings = shared.settings();
+    let settings = Arc::clone(&*shared.settings());
     let client = client::vouched_for(peer, &asked.headers, &settings.options.trusted_proxies);
     let mut described = Described {
         id: RequestId::of(&asked.headers, &client),
@@ -82,9 +83,9 @@ pub(crate) fn answer(shared: &Shared, asked: &Parts, peer: IpAddr) -> Response<V
             unix: SystemTime::now().into(),
         },
     };
-    let verdict = match described.restore(&settings.gate.hosts, &settings.options.host_template) {
-        Ok(()) => decide(shared, &settings, &described),
-        Err(refusal) => Verdict::refused(refusal),
+    let (settings, verdict) = match described.restore(&settings.gate.hosts, &settings.options.host_template) {
+        Ok(()) => decide(shared, &described).await,
+        Err(refusal) => (settings, Verdict::refused(refusal)),
     };
     let response = match &verdict.answer {
         Ok(headers) => {
@@ -103,6 +104,24 @@ impl Verdict {
         Self::denied(Denied::at_the_door(refusal))
     }
 
+    fn admitted(settings: &Settings, described: &Described, admitted: &Admitted<EntryRef>) -> Self {
+        let choice = peer::choose(&admitted.entry().0, &settings.options.targets, &SmallVec::new());
+        let target = choice.as_ref().ok().map(|choice| choice.addr);
+        let answer = match choice {
+            Ok(choice) => Ok(leave(settings, described, admitted, choice.addr)),
+            Err(NoPeer::Unreachable(_)) => Err(No::Failed(Fault::NotReady)),
+            Err(NoPeer::Exhausted) => Err(No::Failed(Fault::NotListening)),
+            Err(NoPeer::Forbidden) => Err(No::Failed(Fault::Forbidden)),
+        };
+        Self {
+            outcome: Outcome::Admitted(admitted.access()),
+            user: admitted.caller().map(|caller| caller.user.id),
+            entry: Some(admitted.entry().clone()),
+            target,
+            answer,
+        }
+    }
+
     fn denied(denied: Denied<EntryRef>) -> Self {
         Self {
             outcome: Outcome::Refused(denied.refusal.label()),
@@ -114,35 +133,31 @@ impl Verdict {
     }
 }
 
-fn decide(shared: &Shared, settings: &Settings, described: &Described) -> Verdict {
+/// Asks the gate, and waits for a key that it lacks as the edge itself does.
+async fn decide(shared: &Shared, described: &Described) -> (Arc<Settings>, Verdict) {
     let Described {
         request, client, now, ..
     } = described;
-    let snapshot = shared.table.snapshot();
-    let admitted = match settings.gate.admit(&snapshot, request, client, *now) {
-        Ok(admitted) => admitted,
+    let mut attempt = Attempt::patient();
+    let (settings, admitted) = match shared.consider(request, client, &mut attempt, *now) {
+        (
+            _,
+            Err(Denied {
+                lacks: Some(source), ..
+            }),
+        ) => shared.reconsider(request, client, attempt, &source).await,
+        decided => decided,
+    };
+    let verdict = match admitted {
+        Ok(admitted) => Verdict::admitted(&settings, described, &admitted),
         Err(denied) => {
             if let Refusal::Limited(scope, _) = denied.refusal {
                 shared.metrics.limited(scope);
             }
-            return Verdict::denied(denied);
+            Verdict::denied(denied)
         }
     };
-    let choice = peer::choose(&admitted.entry().0, &settings.options.targets, &SmallVec::new());
-    let target = choice.as_ref().ok().map(|choice| choice.addr);
-    let answer = match choice {
-        Ok(choice) => Ok(leave(settings, described, &admitted, choice.addr)),
-        Err(NoPeer::Unreachable(_)) => Err(No::Failed(Fault::NotReady)),
-        Err(NoPeer::Exhausted) => Err(No::Failed(Fault::NotListening)),
-        Err(NoPeer::Forbidden) => Err(No::Failed(Fault::Forbidden)),
-    };
-    Verdict {
-        outcome: Outcome::Admitted(admitted.access()),
-        user: admitted.caller().map(|caller| caller.user.id),
-        entry: Some(admitted.entry().clone()),
-        target,
-        answer,
-    }
+    (settings, verdict)
 }
 
 /// What the proxy needs to carry the request: where to, and what to say to the pod.
