@@ -25,6 +25,7 @@ mod token;
 
 use cache::VerifiedTokens;
 pub use config::Config;
+pub(crate) use config::{required, safe_url};
 pub use credential::{Source, X_PODGATE_TOKEN};
 pub use jwks::{KeySet, KeySetError, KeySource, Unusable};
 use keyring::{Issuer, Keyring};

@@ -17,7 +17,11 @@ pub const SESSION: &str = "__Host-podgate";
 /// The name of the cookie that a sign-in leaves in the browser it began in.
 pub(crate) const LOGIN: &str = "__Host-podgate-login";
 
-/// Every name of ours. The first begins all of them.
+/// How the names begin of the cookies that keep sign-ins at a provider; on
+/// `auth.<domain>` only, where no pod is.
+pub(crate) const OIDC: &str = "__Host-podgate-oidc-";
+
+/// Every name of ours on pods' hosts. The first begins all of them.
 const OURS: [&str; 2] = [SESSION, LOGIN];
 
 /// The value of a cookie of ours, when one came and is not empty. Of several the first
@@ -29,6 +33,14 @@ pub(crate) fn value<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> 
             .map(|(_, value)| value)
             .find(|value| !value.is_empty())
     })
+}
+
+/// The names of all cookies that came.
+pub(crate) fn names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(COOKIE).iter();
+    lines
+        .flat_map(|line| pairs(line.as_bytes()))
+        .filter_map(|pair| std::str::from_utf8(split(pair)?.0).ok())
 }
 
 /// Whether a cookie's name is one of ours.

@@ -33,6 +33,8 @@ pub mod auth;
 
 pub mod login;
 
+pub mod oidc;
+
 pub mod headers;
 
 // And again, while a request lasts.

@@ -123,6 +123,11 @@ impl Limits {
         }
     }
 
+    /// The pass of a client that asks for no service, but is about to say who it is.
+    pub fn guest(&self, client: IpAddr) -> ClientPass<'_> {
+        self.counted(client, Quota::NONE)
+    }
+
     /// Counts a request for a host that does not exist.
     ///
     /// # Errors

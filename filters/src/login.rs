@@ -165,7 +165,7 @@ pub fn forget_nonce(embedded: bool) -> Option<HeaderValue> {
 
 /// A cookie of this host alone, out of reach of its scripts. In frames of other sites
 /// it is kept apart for each (CHIPS).
-fn set(name: &str, value: &str, seconds: u32, embedded: bool) -> Option<HeaderValue> {
+pub(crate) fn set(name: &str, value: &str, seconds: u32, embedded: bool) -> Option<HeaderValue> {
     let site = if embedded { "None; Partitioned" } else { "Lax" };
     let line = format!("{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite={site}");
     HeaderValue::try_from(line).ok()

@@ -3,6 +3,7 @@
 // 30 seconds a step.
 import { writeFileSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { oidc } from "./oidc.mjs";
 import { siblings } from "./siblings.mjs";
 
 const [scenario, url, ...more] = process.argv.slice(2);
@@ -37,6 +38,8 @@ const scenarios = {
     await page.getByText("after", { exact: true }).waitFor();
     return { reloaded: (await page.evaluate(() => window.loaded)) !== loaded };
   },
+
+  oidc: (seconds, workbench) => oidc(page, context, url, seconds, workbench),
 
   siblings: (evil, ticket) => siblings(page, context, url, evil, ticket),
 

@@ -11,6 +11,7 @@ use model::{IssuerKey, Name};
 
 use super::jwks::KeySource;
 use super::keyring::{Issuer, KeyAlgorithm};
+use crate::oidc;
 use crate::origin::Origin;
 
 /// How far the clocks of an issuer and an edge may be apart.
@@ -37,6 +38,7 @@ pub struct Config {
     jwks_refresh: Duration,
     login_url: Option<String>,
     demo_users: Vec<Name>,
+    oidc: Option<oidc::Config>,
 }
 
 impl Config {
@@ -53,6 +55,7 @@ impl Config {
             jwks_refresh: JWKS_REFRESH,
             login_url: None,
             demo_users: Vec::new(),
+            oidc: None,
         }
     }
 
@@ -64,6 +67,11 @@ impl Config {
     /// Whom the demo's page signs in, without asking for more.
     pub fn demo_users(&self) -> &[Name] {
         &self.demo_users
+    }
+
+    /// The provider that people sign in at, when that is the edge's to arrange.
+    pub fn oidc(&self) -> Option<&oidc::Config> {
+        self.oidc.as_ref()
     }
 
     /// Where issuers publish their keys, of those whose keys are not given.
@@ -107,6 +115,16 @@ impl Config {
             }
             if config.login_url.is_some() {
                 section.problem("demo_users", "people sign in at `auth.login_url` already");
+            }
+        }
+        if let Some(mut part) = section.section("oidc") {
+            config.oidc = oidc::Config::read(&mut part);
+            section.absorb(part);
+            if config.login_url.is_some() || !config.demo_users.is_empty() {
+                section.problem(
+                    "oidc",
+                    "people sign in elsewhere already (`auth.login_url`, `auth.demo_users`)",
+                );
             }
         }
         let mut names = HashSet::from([IssuerKey::issuer(&config.domain)]);
@@ -201,7 +219,7 @@ fn read_source(
     algorithms: Option<&[KeyAlgorithm]>,
 ) -> Option<Arc<KeySource>> {
     let url = part.parse::<String>("jwks").and_then(|url| {
-        let read = key_set_url(&url);
+        let read = safe_url(&url);
         read.map_err(|why| part.problem("jwks", format!("`{url}` {why}"))).ok()
     });
     match algorithms {
@@ -221,9 +239,9 @@ fn read_source(
     }))
 }
 
-/// Keys come by TLS, or from this machine: whoever can change them on the way signs what
-/// he likes.
-fn key_set_url(text: &str) -> Result<Uri, &'static str> {
+/// The URL of somebody whose word we take: by TLS, or on this machine, as whoever can
+/// change it on the way signs people in as they like.
+pub(crate) fn safe_url(text: &str) -> Result<Uri, &'static str> {
     let url: Uri = text.parse().map_err(|_| "is not a URL")?;
     let host = url.host().unwrap_or_default();
     if host.is_empty() {
@@ -238,7 +256,7 @@ fn key_set_url(text: &str) -> Result<Uri, &'static str> {
     match url.scheme_str() {
         Some("https") => Ok(url),
         Some("http") if is_this_machine(host) => Ok(url),
-        Some("http") => Err("must be https: over http anybody on the way could change the keys"),
+        Some("http") => Err("must be https: over http anybody on the way could change what it says"),
         _ => Err("must be https"),
     }
 }
@@ -278,7 +296,7 @@ fn read_key(part: &mut Section<'_>, issuer: &mut Issuer, allowed: Option<&[KeyAl
     }
 }
 
-fn required(part: &mut Section<'_>, key: &str) -> Option<String> {
+pub(crate) fn required(part: &mut Section<'_>, key: &str) -> Option<String> {
     if !part.has(key) {
         part.problem(key, "is missing");
         return None;

@@ -76,9 +76,29 @@ impl Issuer {
         self.tell(&json!({ "withdraw": kid })).await;
     }
 
+    /// Who signs in from now on, and what it says of them; see `issuer.mjs`.
+    pub async fn people(&self, people: Value) {
+        self.tell(&json!({ "people": people })).await;
+    }
+
+    /// The requests for tokens that have come so far: `body` and `authorization`.
+    pub async fn token_requests(&self) -> Vec<Value> {
+        let seen = self.tell(&json!({ "seen": true })).await;
+        seen.as_array().expect("a list").clone()
+    }
+
+    /// Its name in `iss`, and where it serves.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A good token for a user, an hour long, signed by one of its keys.
     pub async fn token(&self, kid: &str, user: &str) -> String {
-        let claims = json!({ "sub": user, "aud": AUDIENCE });
+        self.sign(kid, json!({ "sub": user, "aud": AUDIENCE })).await
+    }
+
+    /// Signs these claims, beside `iss`, `iat`, `nbf` and `exp`.
+    pub async fn sign(&self, kid: &str, claims: Value) -> String {
         let told = self.tell(&json!({ "token": kid, "claims": claims })).await;
         told["token"].as_str().expect("a token").to_owned()
     }

@@ -14,6 +14,7 @@ mod idle;
 mod issuers;
 mod limits;
 mod matrix;
+mod oidc;
 mod outage;
 mod reload;
 mod revocation;

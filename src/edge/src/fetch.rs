@@ -1,4 +1,5 @@
-//! Asking servers outside for small documents: issuers' key sets.
+//! Asking servers outside for small documents: issuers' key sets, and what a sign-in is
+//! about.
 //!
 //! They may be down, slow or lying: an exchange takes five seconds in all, an answer is
 //! short or none, and nobody is followed to another place.

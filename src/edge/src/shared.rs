@@ -28,6 +28,7 @@ use crate::record::{Outcome, Record};
 use crate::signin::Given;
 use crate::signin::demo::Demo;
 use crate::signin::front::Front;
+use crate::signin::oidc::Oidc;
 use crate::table::Table;
 use crate::tls::Resolver;
 
@@ -57,12 +58,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn new(config: Config, auth: Auth, meters: &Arc<Meters>, old: &[Arc<Feed>]) -> Self {
+    fn new(config: Config, auth: Auth, meters: &Arc<Meters>, old: Option<&Self>) -> Self {
         let options = config.options.clone();
         let feed = |source: &Arc<KeySource>| {
-            let same = old.iter().find(|feed| feed.source == *source);
+            let same = old.and_then(|old| old.feed(source));
             same.map_or_else(|| Arc::new(Feed::new(Arc::clone(source))), Arc::clone)
         };
+        // Other keys make no other front: that would forget what it knows of a provider.
+        let same = old.filter(|old| Arc::ptr_eq(&old.config.auth, &config.auth));
         Self {
             feeds: config.auth.key_sources().map(feed).collect(),
             gate: Gate {
@@ -72,7 +75,7 @@ impl Settings {
                 limits: Limits::new(config.limits.clone(), Arc::clone(meters)),
             },
             peers: PeerTemplates::new(&options.timeouts),
-            front: front(&config),
+            front: same.map_or_else(|| front(&config), |old| old.front.clone()),
             options,
             config,
         }
@@ -84,6 +87,9 @@ impl Settings {
 }
 
 fn front(config: &Config) -> Option<Arc<dyn Front>> {
+    if let Some(oidc) = config.auth.oidc() {
+        return Some(Arc::new(Oidc::new(oidc.clone(), config.client.clone())));
+    }
     let users = config.auth.demo_users();
     (!users.is_empty()).then(|| Arc::new(Demo(users.to_vec())) as Arc<dyn Front>)
 }
@@ -126,7 +132,7 @@ impl Shared {
         let meters = Arc::new(Meters::default());
         let auth = Auth::new(Arc::clone(&config.auth), &[]);
         let shared = Self {
-            settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters, &[])),
+            settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters, None)),
             table,
             log: AccessLog::new(Arc::clone(&metrics)),
             metrics,
@@ -170,7 +176,7 @@ impl Shared {
     fn put(&self, config: Config, keys: &Keys) {
         let old = self.settings.load();
         let auth = old.gate.auth.renew(Arc::clone(&config.auth), &keys.own, &keys.fetched);
-        let new = Settings::new(config, auth, &self.meters, &old.feeds);
+        let new = Settings::new(config, auth, &self.meters, Some(&old));
         self.settings.store(Arc::new(new));
     }
 

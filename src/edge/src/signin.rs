@@ -28,6 +28,7 @@ use crate::table::EntryRef;
 
 pub(crate) mod demo;
 pub(crate) mod front;
+pub(crate) mod oidc;
 
 /// How long an edge waits to hear whether a ticket was used before.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use filters::route::origin;
 use http::StatusCode;
 use http::request::Parts;
-use model::return_path;
+use model::{is_path, return_path};
 
 use super::Visit;
 use crate::pages::{self, Page};
@@ -68,13 +68,21 @@ impl Destination {
         let label = to.strip_prefix(scheme)?.split('.').next()?;
         let origin = format!("{scheme}{label}.{tail}");
         let path = return_path(&to, &origin).filter(|path| path.len() < to.len())?;
+        Self::new(visit, label, path, one("nonce")?, one("embed").as_deref() == Some("1"))
+    }
+
+    /// A place on a service's host; `None` when that is none of ours.
+    pub(crate) fn new(visit: &Visit<'_>, label: &str, path: &str, nonce: String, embedded: bool) -> Option<Self> {
+        let own = own_origin(visit.request, visit.client.https, visit.settings)?;
+        let (scheme, tail) = own.split_once(&format!("{LABEL}."))?;
+        let good = is_path(path) && nonce.len() == 43 && nonce.is_ascii();
         filters::Table::route(&visit.shared.table.snapshot(), label)?;
-        Some(Self {
+        good.then(|| Self {
+            origin: format!("{scheme}{label}.{tail}"),
             label: label.to_owned(),
             path: path.to_owned(),
-            nonce: one("nonce").filter(|nonce| nonce.len() == 43 && nonce.is_ascii())?,
-            embedded: one("embed").as_deref() == Some("1"),
-            origin,
+            nonce,
+            embedded,
         })
     }
 
