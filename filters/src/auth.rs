@@ -9,7 +9,6 @@ use std::sync::Arc;
 use http::HeaderValue;
 use jsonwebtoken::errors::ErrorKind;
 use model::{Access, Decision, IssuerKey, UnixMillis, User, decide};
-use uuid::Uuid;
 
 use crate::limit::ClientPass;
 use crate::login::{self, LoginFault};
@@ -30,6 +29,7 @@ pub use credential::{Source, X_PODGATE_TOKEN};
 pub use jwks::{KeySet, KeySetError, KeySource, Unusable};
 use keyring::{Issuer, Keyring};
 pub use token::Session;
+pub(crate) use token::Ticket;
 use token::{Subject, Verified};
 
 pub use crate::cookie::SESSION as SESSION_COOKIE;
@@ -279,7 +279,8 @@ impl Auth {
         credential::words(text.as_bytes()).any(|word| token::names_issuer(&self.keyring, word))
     }
 
-    /// Who a ticket signs in at a host, and the ticket's id and end.
+    /// Who a ticket signs in at a host, and the ticket with its end as late as clocks may
+    /// make it.
     ///
     /// # Errors
     /// What is wrong with it; or that its sender has guessed wrong too often.
@@ -289,7 +290,7 @@ impl Auth {
         text: &str,
         pass: &ClientPass<'_>,
         now: Now,
-    ) -> Result<(Arc<User>, Uuid, UnixMillis), Denied> {
+    ) -> Result<(Arc<User>, Ticket), Denied> {
         let denied = |refusal, fault| Denied {
             refusal,
             caller: None,
@@ -297,6 +298,12 @@ impl Auth {
             lacks: None,
         };
         let bad = |fault| denied(Refusal::Login(LoginFault::BadTicket), fault);
+        // Whoever was not sent away from here, or does not come by following a link, costs
+        // nothing and counts for nothing.
+        let other_browser = || denied(Refusal::Login(LoginFault::OtherBrowser), Fault::OtherBrowser);
+        if !login::is_same_browser(visit.request, None) || !login::is_shown(visit.request) {
+            return Err(other_browser());
+        }
         pass.may_guess(now)
             .map_err(|refusal| denied(refusal, Fault::GuessedTooOften))?;
         let ticket = token::ticket(&self.keyring, &self.config.domain, text).map_err(|fault| {
@@ -310,13 +317,14 @@ impl Auth {
             return Err(bad(Fault::Expired));
         }
         if !login::is_same_browser(visit.request, ticket.nonce.as_deref()) {
-            return Err(denied(Refusal::Login(LoginFault::OtherBrowser), Fault::OtherBrowser));
+            return Err(other_browser());
         }
         let user = visit.table.user(ticket.user).ok_or(bad(Fault::UnknownUser))?;
         if ticket.issued < user.sessions_from {
             return Err(bad(Fault::SessionEnded));
         }
-        Ok((user, ticket.id, ticket.expires.plus(self.config.leeway)))
+        let expires = ticket.expires.plus(self.config.leeway);
+        Ok((user, Ticket { expires, ..ticket }))
     }
 
     /// Until when a session lasts that began at `since` and is made at `now`; `None`
@@ -353,7 +361,9 @@ impl Auth {
             };
             let caller = self.admit(visit, verified, named.source, now)?;
             // A browser sends the cookie whoever asks it to.
-            if named.source == Source::Cookie && !visit.may_use_session() {
+            let session = caller.as_ref().and_then(|caller| caller.session.as_ref());
+            let embedded = session.is_some_and(|session| session.is_embedded());
+            if named.source == Source::Cookie && !visit.may_use_session(embedded) {
                 return Err(Stranger {
                     refusal: Refusal::ForeignOrigin,
                     fault: Fault::ForeignOrigin,

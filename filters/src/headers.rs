@@ -43,6 +43,7 @@ use trace::{TRACEPARENT, TRACESTATE, Trace};
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The client's address.
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 /// The pod's id.
 pub const X_POD_ID: HeaderName = HeaderName::from_static("x-pod-id");
 /// The pod's owner, by name.
@@ -246,6 +247,7 @@ pub fn from_pod(hosts: &Hosts, answer: &HeaderMap, id: &RequestId, reader: Optio
         }
     }
     edits.retain(answer, &SET_COOKIE, |line| set_cookie::may_set(line, hosts));
+    edits.retain(answer, &CLEAR_SITE_DATA, |line| !clears_cookies(line));
     edits.set(X_REQUEST_ID, id.header());
     if let Some(reader) = reader
         && !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)
@@ -253,6 +255,13 @@ pub fn from_pod(hosts: &Hosts, answer: &HeaderMap, id: &RequestId, reader: Optio
         edits.append.extend(cors(reader));
     }
     edits
+}
+
+/// Browsers clear the cookies of all pods at the word of one (Clear Site Data, 4.2.1);
+/// storage and caches are each host's own.
+fn clears_cookies(line: &HeaderValue) -> bool {
+    let line = line.as_bytes().to_ascii_lowercase();
+    line.contains(&b'*') || memchr::memmem::find(&line, b"cookies").is_some()
 }
 
 /// The fields by which a page of another origin may read an answer (Fetch, 3.3).

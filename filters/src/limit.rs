@@ -25,7 +25,7 @@ mod quota;
 
 use gcra::Pace;
 pub use meter::Meters;
-use meter::address_key;
+use meter::{Meter, address_key};
 pub use quota::{Quota, RATELIMIT, RATELIMIT_POLICY};
 
 /// The `[limits]` section. A policy's count is also its burst.
@@ -36,7 +36,7 @@ pub struct Policies {
     /// `user`: per known caller (1000/1m).
     pub user: Rate,
     /// `default`: per address, what nobody vouches for (50/1m): hosts that do not
-    /// exist, credentials that fail.
+    /// exist, credentials that fail, sign-ins that do; each counted apart.
     pub default: Rate,
     /// `exempt`: networks that are never limited.
     pub exempt: Vec<IpNet>,
@@ -119,13 +119,18 @@ impl Limits {
             limits: self,
             key: self.key(client),
             quota,
+            guesses: &self.meters.guesses,
             patient: false,
         }
     }
 
-    /// The pass of a client that asks for no service, but is about to say who it is.
+    /// The pass of a client that is about to sign in: what goes wrong there is counted
+    /// apart, so that no page can keep its visitors' tokens from being looked at.
     pub fn guest(&self, client: IpAddr) -> ClientPass<'_> {
-        self.counted(client, Quota::NONE)
+        ClientPass {
+            guesses: &self.meters.sign_ins,
+            ..self.counted(client, Quota::NONE)
+        }
     }
 
     /// Counts a request for a host that does not exist.
@@ -136,7 +141,7 @@ impl Limits {
         let Some(key) = self.key(client) else { return Ok(()) };
         let step = self
             .meters
-            .default
+            .unknown
             .debit(key, self.meters.nanos(now.instant), self.default);
         settle(Scope::Default, self.default, step).map(drop)
     }
@@ -176,6 +181,8 @@ pub struct ClientPass<'l> {
     /// `None` for an exempt address.
     key: Option<u64>,
     quota: Quota,
+    /// What counts its wrong guesses.
+    guesses: &'l Meter<u64>,
     patient: bool,
 }
 
@@ -204,7 +211,7 @@ impl ClientPass<'_> {
     pub fn may_guess(&self, now: Now) -> Result<(), Refusal> {
         let Some(key) = self.key else { return Ok(()) };
         let Limits { meters, default, .. } = self.limits;
-        let step = meters.default.peek(key, meters.nanos(now.instant), *default);
+        let step = self.guesses.peek(key, meters.nanos(now.instant), *default);
         settle(Scope::Default, *default, step).map(drop)
     }
 
@@ -213,7 +220,7 @@ impl ClientPass<'_> {
         if let Some(key) = self.key {
             let Limits { meters, default, .. } = self.limits;
             // Over the limit already is over the limit still.
-            let _ = meters.default.debit(key, meters.nanos(now.instant), *default);
+            let _ = self.guesses.debit(key, meters.nanos(now.instant), *default);
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Arrival {
     pub user: Arc<User>,
     /// What the ticket is redeemed by, once and for all edges.
     pub ticket: Uuid,
+    /// When the ticket was made: since then the user is signed in.
+    pub since: UnixMillis,
     /// When the ticket ends; from then on nobody needs to remember it.
     pub expires: UnixMillis,
     /// Whether the session is for frames of other sites.
@@ -137,9 +139,16 @@ pub(crate) fn is_same_browser(request: &Parts, nonce: Option<&str>) -> bool {
     Kept::of(request).is_some_and(|kept| nonce.is_none_or(|wanted| digest(kept.nonce) == wanted))
 }
 
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Whether a browser, if it is one, is about to show the answer to a person.
+pub(crate) fn is_shown(request: &Parts) -> bool {
+    let dest = request.headers.get(SEC_FETCH_DEST);
+    dest.is_none_or(|dest| matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame"))
+}
+
 /// Whether a browser is about to show the answer inside of another page.
 pub fn is_framed(request: &Parts) -> bool {
-    const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
     let dest = request.headers.get(SEC_FETCH_DEST);
     dest.is_some_and(|dest| matches!(dest.as_bytes(), b"iframe" | b"frame" | b"embed" | b"object"))
 }

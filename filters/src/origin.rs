@@ -37,7 +37,7 @@ impl<'a> Origin<&'a str> {
         };
         let (host, port) = match authority.rsplit_once(':') {
             // A literal IPv6 address has colons of its own.
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse::<u16>().ok()?)),
+            Some((host, port)) if !port.ends_with(']') => (host, Some(plain_number(port)?)),
             _ => (authority, None),
         };
         let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'[' | b']');
@@ -65,6 +65,12 @@ impl<'a> Origin<&'a str> {
     }
 }
 
+/// A port as browsers write it: digits, and no zero before them.
+fn plain_number(text: &str) -> Option<u16> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    plain.then(|| text.parse().ok()).flatten()
+}
+
 /// What a page is to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
@@ -89,8 +95,9 @@ pub(crate) struct Visit<'a, T> {
 
 impl<T: Table> Visit<'_, T> {
     /// Whether our cookie counts: the page that makes the request is the service's own
-    /// or a friend, or it is a person who follows a link.
-    pub(crate) fn may_use_session(&self) -> bool {
+    /// or a friend, or it is a person who follows a link. `embedded`: whether the session
+    /// was made for frames of another site.
+    pub(crate) fn may_use_session(&self, embedded: bool) -> bool {
         let headers = &self.request.headers;
         let mut origins = headers.get_all(ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -109,9 +116,10 @@ impl<T: Table> Visit<'_, T> {
                 let navigation = safe && word(SEC_FETCH_MODE) == b"navigate";
                 match word(SEC_FETCH_DEST) {
                     b"document" if navigation => true,
-                    // In a frame of another site the browser has only the cookie that
-                    // was made for that site.
-                    b"iframe" | b"frame" if navigation && site == b"cross-site" => true,
+                    // In a frame of another site a browser has only the session that was
+                    // made for frames there. (It has others where a sibling's frame was
+                    // sent around by another site, and says `cross-site` of that, too.)
+                    b"iframe" | b"frame" if navigation && site == b"cross-site" => embedded,
                     _ => safe && self.comes_from_friend(),
                 }
             }

@@ -27,6 +27,12 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// A name or value as a careless reader would have it.
+pub(crate) fn decode_lossily(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
 /// A name or value as it was meant.
 pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     if text.contains('+') {

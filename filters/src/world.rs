@@ -181,6 +181,15 @@ pub(crate) fn session(user: &User, host: &str, (since, made, expires): (i64, i64
     sign_as(SESSION_TYPE, &claims)
 }
 
+/// The same in frames of another site.
+pub(crate) fn embedded_session(user: &User, host: &str) -> String {
+    let claims = json!({
+        "iss": IssuerKey::issuer(DOMAIN), "aud": host, "sub": user.id,
+        "auth_time": T0, "iat": T0, "exp": T0 + 60, "embed": true,
+    });
+    sign_as(SESSION_TYPE, &claims)
+}
+
 /// Claims of a ticket for john's `api`, good for 30 s from [`T0`].
 pub(crate) fn ticket_claims(user: &User) -> Value {
     json!({

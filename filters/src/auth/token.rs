@@ -103,17 +103,17 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 
 /// A ticket, verified but for its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// What it is redeemed by.
-    pub(super) id: Uuid,
+    pub(crate) id: Uuid,
     /// Who it signs in.
     pub(super) user: UserId,
     /// The host's label.
     pub(super) label: Box<str>,
     /// When it was made.
-    pub(super) issued: UnixMillis,
+    pub(crate) issued: UnixMillis,
     /// Good strictly before this moment.
-    pub(super) expires: UnixMillis,
+    pub(crate) expires: UnixMillis,
     /// The digest of the browser's nonce, when whoever asked for it gave one.
     pub(super) nonce: Option<String>,
 }

@@ -5,7 +5,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use crate::auth::Auth;
-use crate::query::{decode, pairs};
+use crate::query::{decode_lossily, pairs};
 
 /// A parameter that is ours by its name.
 const OURS: &str = "podgate_token";
@@ -18,7 +18,8 @@ pub(super) fn without_credentials(auth: &Auth, uri: &Uri) -> Option<PathAndQuery
         return None;
     }
     let is_ours = |name: &str, value: &str| {
-        decode(name).is_some_and(|name| name == OURS) || decode(value).is_some_and(|value| auth.names_us(&value))
+        let (name, value) = (decode_lossily(name), decode_lossily(value));
+        name == OURS || auth.names_us(&name) || auth.names_us(&value)
     };
     let mut changed = false;
     let mut target = String::with_capacity(uri.path().len() + query.len() + 1);
@@ -33,7 +34,10 @@ pub(super) fn without_credentials(auth: &Auth, uri: &Uri) -> Option<PathAndQuery
             mark = '&';
         }
     }
-    changed.then(|| target.parse().ok()).flatten()
+    // A part of what was a target is one; but if not, nothing of the query goes on.
+    changed
+        .then(|| target.parse().or_else(|_| uri.path().parse()).ok())
+        .flatten()
 }
 
 /// Whether it is worth a closer look: a token has two dots in it.

@@ -1,8 +1,8 @@
 //! Which inbound header fields a client may not set, in whatever spelling.
 //!
 //! Many servers hand header fields to programs with `-`, `_` and `.` made the same
-//! (CGI's `HTTP_X_POD_ID`), so `X_Pod_Id` and `X.Pod.Id` reach an app as `X-Pod-Id`
-//! would, and are treated as such here.
+//! (CGI's `HTTP_X_POD_ID`), some every sign that is no letter or digit, so `X_Pod_Id` and
+//! `X.Pod.Id` reach an app as `X-Pod-Id` would, and are treated as such here.
 
 use http::HeaderName;
 
@@ -73,8 +73,8 @@ fn reads_like(name: &str, ours: &str) -> bool {
 fn begins_like(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
         && name.bytes().zip(prefix.bytes()).all(|(got, wanted)| match got {
-            b'_' | b'.' => wanted == b'-',
-            got => got == wanted,
+            got if got.is_ascii_alphanumeric() => got == wanted,
+            _ => wanted == b'-',
         })
 }
 
@@ -95,6 +95,7 @@ mod tests {
                 "X-Pod-Id",
                 "X_Pod_Id",
                 "X.Pod.Id",
+                "X~Pod*Id",
                 "x-pod_id",
                 "X-POD-USER",
                 "x-pod-anything",

@@ -34,6 +34,11 @@ fn is_wide_domain(attribute: &[u8], hosts: &Hosts) -> bool {
         return false;
     }
     let value = value[1..].trim_ascii();
+    // Browsers read other spellings, full-width letters say, as the name they look like.
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if !value.iter().all(is_plain) {
+        return true;
+    }
     let value = value.strip_prefix(b".").unwrap_or(value);
     let value = value.strip_suffix(b".").unwrap_or(value);
     let domain = hosts.domain().as_bytes();
@@ -64,6 +69,10 @@ mod tests {
         check("a=1; Domain=", true);
         check("a=domain=pods.pinacle.dev", true);
         check("a=1; Domain=pods.pinacle.dev", false);
+        check("a=1; Domain=\u{ff50}ods.pinacle.dev", false);
+        check("a=1; Domain=pods.pinacle\u{3002}dev", false);
+        check("a=1; Domain=pods%2epinacle.dev", false);
+        check("a=1; Domain=\"pods.pinacle.dev\"", false);
         check("a=1; domain = .Pods.Pinacle.Dev", false);
         check("a=1; Domain=pods.pinacle.dev.", false);
         check("a=1;Path=/;DOMAIN=pinacle.dev", false);

@@ -319,6 +319,9 @@ fn tokens_of_ours_are_taken_out_of_the_query() {
     check(&format!("/a?b=1&anything=Bearer+{ours}"), Some("/a?b=1"));
     check(&format!("/a?t={}", ours.replace('.', "%2E")), Some("/a"));
     check(&format!("/?t={ours}&t={theirs}"), Some(&format!("/?t={theirs}")));
+    check(&format!("/?{ours}"), Some("/"));
+    check(&format!("/?{ours}=1&a"), Some("/?a"));
+    check(&format!("/?a=%ff+{ours}"), Some("/"));
 }
 
 #[test]
@@ -336,4 +339,19 @@ fn a_friends_page_may_read_unless_the_pod_says_who_may() {
     from_pod(&Hosts::new(DOMAIN), &own_word, &id, Some(&friend)).apply(&mut own_word);
     assert_eq!(lines(&own_word, "access-control-allow-origin"), ["*"]);
     assert_eq!(lines(&own_word, "access-control-allow-credentials"), [""; 0]);
+}
+
+#[test]
+fn no_pod_clears_the_cookies_of_all() {
+    let id = RequestId::random();
+    let check = |line: &'static str, expected: &[&str]| {
+        let mut answer = HeaderMap::new();
+        answer.insert("clear-site-data", HeaderValue::from_static(line));
+        from_pod(&Hosts::new(DOMAIN), &answer, &id, None).apply(&mut answer);
+        assert_eq!(lines(&answer, "clear-site-data"), expected, "{line}");
+    };
+    check("\"cookies\"", &[]);
+    check("\"cache\", \"Cookies\"", &[]);
+    check("\"*\"", &[]);
+    check("\"cache\", \"storage\"", &["\"cache\", \"storage\""]);
 }

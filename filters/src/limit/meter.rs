@@ -164,7 +164,12 @@ pub struct Meters {
     /// The first moment that was asked about: time is counted from there.
     epoch: OnceLock<Instant>,
     pub(super) public: Meter<u64>,
-    pub(super) default: Meter<u64>,
+    /// Credentials that were wrong.
+    pub(super) guesses: Meter<u64>,
+    /// Sign-ins that were: other sites' pages can make a browser try those.
+    pub(super) sign_ins: Meter<u64>,
+    /// Hosts that do not exist: any page can make a browser ask for those.
+    pub(super) unknown: Meter<u64>,
     pub(super) user: Meter<UserId>,
 }
 
@@ -175,7 +180,7 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// Keys that each of the three meters (public, default, user) keeps apart.
+    /// Keys that each meter keeps apart.
     pub const MAX_KEYS: usize = 1 << 20;
 
     /// Empty meters that each keep at most so many keys apart.
@@ -183,7 +188,9 @@ impl Meters {
         Self {
             epoch: OnceLock::new(),
             public: Meter::new(max_keys),
-            default: Meter::new(max_keys),
+            guesses: Meter::new(max_keys),
+            sign_ins: Meter::new(max_keys),
+            unknown: Meter::new(max_keys),
             user: Meter::new(max_keys),
         }
     }
@@ -194,13 +201,16 @@ impl Meters {
     pub fn sweep(&self, now: Instant) {
         let now = self.nanos(now);
         self.public.sweep(now);
-        self.default.sweep(now);
+        self.guesses.sweep(now);
+        self.sign_ins.sweep(now);
+        self.unknown.sweep(now);
         self.user.sweep(now);
     }
 
     /// How many keys owe something, about.
     pub fn keys(&self) -> usize {
-        self.public.len() + self.default.len() + self.user.len()
+        let by_address = [&self.public, &self.guesses, &self.sign_ins, &self.unknown];
+        by_address.map(Meter::len).iter().sum::<usize>() + self.user.len()
     }
 
     /// Nanoseconds since the epoch: 584 years fit.

@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use model::Access;
 
-use crate::world::{World, client, gate, session, token};
+use crate::world::{World, client, embedded_session, gate, session, token};
 use crate::{Gate, Refusal};
 
 const OWN: &str = "https://api-myproject-john.pinacle.dev";
@@ -26,7 +26,17 @@ impl Doors {
     /// What comes of a request of john's browser to a service.
     fn ask(&self, service: &str, method: &str, fields: &[(&str, &str)]) -> Result<(Access, bool), Refusal> {
         let host = format!("{service}-myproject-john.pinacle.dev");
-        let session = session(&self.world.john, &host, (0, 0, 60));
+        self.ask_with(&session(&self.world.john, &host, (0, 0, 60)), service, method, fields)
+    }
+
+    fn ask_with(
+        &self,
+        session: &str,
+        service: &str,
+        method: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(Access, bool), Refusal> {
+        let host = format!("{service}-myproject-john.pinacle.dev");
         let mut request = Request::builder()
             .method(method)
             .header("host", host)
@@ -111,8 +121,9 @@ fn people_follow_links_and_pages_do_not_include_each_other() {
     check("none", "navigate", "document", "", IN);
     check("same-site", "navigate", "document", evil, IN);
     check("cross-site", "navigate", "document", "https://evil.example/", IN);
-    // The workbench, on a site of its own, with a session made for its frames.
-    check("cross-site", "navigate", "iframe", "https://work.example/", IN);
+    // A sibling's frame that another site sent on here says the same as the workbench's:
+    // only a session made for frames counts there.
+    check("cross-site", "navigate", "iframe", "https://work.example/", FOREIGN);
     check("same-origin", "no-cors", "image", &format!("{OWN}/page"), IN);
     check("same-site", "navigate", "iframe", evil, FOREIGN);
     check("same-site", "navigate", "object", evil, FOREIGN);
@@ -122,6 +133,13 @@ fn people_follow_links_and_pages_do_not_include_each_other() {
     check("same-site", "no-cors", "image", &format!("{SIBLING}/"), FOREIGN);
     // An old browser says nothing.
     assert_eq!(doors.ask("api", "GET", &[]), IN);
+    let framed = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "iframe"),
+    ];
+    let embedded = embedded_session(&doors.world.john, "api-myproject-john.pinacle.dev");
+    assert_eq!(doors.ask_with(&embedded, "api", "GET", &framed), IN);
 }
 
 #[test]

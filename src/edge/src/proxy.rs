@@ -307,7 +307,7 @@ impl Proxy {
 
 fn is_grpc(request: &RequestHeader) -> bool {
     let kind = request.headers.get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    request.method == Method::POST && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// How a request is carried to its pod.
@@ -575,13 +575,17 @@ impl ProxyHttp for Proxy {
         };
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             passage.websocket = Some(Gauged::new(&self.shared.metrics.websockets));
-        } else if response.status.is_informational() {
-            return Ok(());
         }
-        passage.answered = Some(response.status);
+        let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
+        if !interim {
+            passage.answered = Some(response.status);
+        }
         let Passage { admitted, settings, .. } = &**passage;
         let edits = headers::from_pod(&settings.gate.hosts, &response.headers, &ctx.id, admitted.reader());
         apply_to_response(edits, response)?;
+        if interim {
+            return Ok(());
+        }
         if let Some(caller) = admitted.caller()
             && let Some(cookie) = signin::renewal(&self.shared, settings, admitted.entry(), caller, response, ctx.time)
         {

@@ -16,7 +16,7 @@ use filters::login::{self, Arrival, LoginFault, Nonce};
 use filters::{Caller, Denied, Now, Refusal};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use model::{UnixMillis, UserId, return_path};
 use pingora_http::ResponseHeader;
 use uuid::Uuid;
@@ -158,7 +158,15 @@ impl Visit<'_> {
         let used = credentials.redeem(arrival.ticket, arrival.expires, self.now.unix);
         match pingora_timeout::timeout(PATIENCE, used).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Err(refused(LoginFault::Used)),
+            Ok(Ok(false)) => {
+                // Each costs the store a write: a few are a mistake, many are not.
+                self.settings
+                    .gate
+                    .limits
+                    .guest(self.client.address)
+                    .guessed_wrong(self.now);
+                return Err(refused(LoginFault::Used));
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, "use a ticket");
                 return Err(refused(LoginFault::Unavailable));
@@ -168,9 +176,15 @@ impl Visit<'_> {
                 return Err(refused(LoginFault::Unavailable));
             }
         }
-        let Arrival { user, embedded, to, .. } = arrival;
+        let Arrival {
+            user,
+            since,
+            embedded,
+            to,
+            ..
+        } = arrival;
         let host = self.host(&entry);
-        let cookie = self.session(user.id, &host, self.now.unix, embedded);
+        let cookie = self.session(user.id, &host, since, embedded);
         let cookie = cookie.ok_or_else(|| refused(LoginFault::Unavailable))?;
         let mut page = pages::redirect(StatusCode::SEE_OTHER, &to);
         page.headers.push((SET_COOKIE, cookie));
@@ -276,10 +290,16 @@ impl Visit<'_> {
 /// Whether an answer may carry a session: not one that caches may keep for others.
 fn may_carry_session(answer: &ResponseHeader) -> bool {
     let shared = |value: &HeaderValue| {
-        let has = |word: &[u8]| memchr::memmem::find(value.as_bytes(), word).is_some();
+        let value = value.as_bytes().to_ascii_lowercase();
+        let has = |word: &[u8]| memchr::memmem::find(&value, word).is_some();
         has(b"public") || has(b"s-maxage") || has(b"immutable")
     };
-    answer.status != StatusCode::SWITCHING_PROTOCOLS && !answer.headers.get_all(CACHE_CONTROL).iter().any(shared)
+    // Fields for caches of one kind outrank `Cache-Control` there (RFC 9213).
+    let targeted = |name: &HeaderName| name.as_str().ends_with("cache-control") && name != CACHE_CONTROL;
+    answer.status != StatusCode::SWITCHING_PROTOCOLS
+        && !answer.headers.get_all(CACHE_CONTROL).iter().any(shared)
+        && !answer.headers.keys().any(targeted)
+        && !answer.headers.contains_key("surrogate-control")
 }
 
 /// The cookie of a caller's session made anew, when it is time for that and the answer

@@ -27,6 +27,17 @@ pub fn is_path(text: &str) -> bool {
         && text.len() <= LONGEST
         && text.bytes().all(good)
         && !text.starts_with(OWN_PATHS)
+        && !has_dot_segments(text)
+}
+
+/// Whether a path has `.` or `..` for a segment, however written: browsers fold those, so
+/// that it means another path than it says.
+fn has_dot_segments(text: &str) -> bool {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    })
 }
 
 #[cfg(test)]
@@ -41,6 +52,7 @@ mod tests {
         good("/a/b?c=d&e=%2F%2Fevil.example", "/a/b?c=d&e=%2F%2Fevil.example");
         good("/%2F%2Fevil.example", "/%2F%2Fevil.example");
         good("/%5Cevil.example", "/%5Cevil.example");
+        good("/a..b/.c?d=/../e", "/a..b/.c?d=/../e");
         good("https://app-x-john.pinacle.dev:8443/a", "/a");
         good("HTTPS://APP-x-john.pinacle.dev:8443/a", "/a");
         for bad in [
@@ -75,6 +87,10 @@ mod tests {
             "https://app-x-john.pinacle.dev:8443/\\evil.example",
             "/.podgate/login?ticket=again",
             "/.podgate/logout",
+            "/./.podgate/logout",
+            "/%2E/.podgate/logout",
+            "/x/../.podgate/logout",
+            "/x/%2e./.podgate/logout",
         ] {
             assert_eq!(return_path(bad, origin), None, "{bad:?}");
         }

@@ -42,8 +42,8 @@ impl Described {
     /// When they contradict each other, or are no parts of a request.
     pub(super) fn restore(&mut self, hosts: &Hosts, template: &HostTemplate) -> Result<(), Refusal> {
         let headers = &self.request.headers;
-        let method = first_of(headers, &METHODS)?.map_or(Ok(http::Method::GET), |method| method.as_bytes().try_into());
-        let target = match first_of(headers, &TARGETS)? {
+        let method = one_of(headers, &METHODS)?.map_or(Ok(http::Method::GET), |method| method.as_bytes().try_into());
+        let target = match one_of(headers, &TARGETS)? {
             Some(target) => Uri::try_from(target.as_bytes()).map_err(|_| NOT_SO)?,
             None => Uri::from_static("/"),
         };
@@ -62,17 +62,17 @@ impl Described {
     }
 }
 
-/// The one value of the first of these fields that is there.
-fn first_of<'h>(headers: &'h HeaderMap, names: &[HeaderName]) -> Result<Option<&'h HeaderValue>, Refusal> {
-    for name in names {
-        let mut lines = headers.get_all(name).iter();
-        match (lines.next(), lines.next()) {
-            (None, _) => {}
-            (Some(value), None) => return Ok(Some(value)),
-            (Some(_), Some(_)) => return Err(NOT_SO),
+/// The one value that these fields have, those that are there. A proxy sets some of them,
+/// and passes on what its client sent as the others: they must agree.
+fn one_of<'h>(headers: &'h HeaderMap, names: &[HeaderName]) -> Result<Option<&'h HeaderValue>, Refusal> {
+    let mut given: Option<&HeaderValue> = None;
+    for value in names.iter().flat_map(|name| headers.get_all(name)) {
+        if given.is_some_and(|given| given != value) {
+            return Err(NOT_SO);
         }
+        given = Some(value);
     }
-    Ok(None)
+    Ok(given)
 }
 
 /// The host asked for. Whichever fields name it must agree: a proxy sets some of them, and
@@ -103,7 +103,7 @@ fn host(headers: &HeaderMap, hosts: &Hosts, template: &HostTemplate) -> Result<H
 fn rendered(headers: &HeaderMap, template: &HostTemplate) -> Result<Option<model::HostLabel>, Refusal> {
     let mut names = [None, None, None];
     for (name, field) in names.iter_mut().zip(NAMES) {
-        if let Some(value) = first_of(headers, &[field])? {
+        if let Some(value) = one_of(headers, &[field])? {
             let value = value.to_str().map_err(|_| NOT_SO)?;
             // No service has a name that is none.
             *name = Some(
