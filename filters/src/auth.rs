@@ -51,7 +51,7 @@ pub struct Caller {
     pub session: Option<Arc<Session>>,
 }
 
-/// Leave to enter. Only [`Auth::check`] gives it.
+/// Leave to enter. Only `Auth::check` gives it.
 #[derive(Debug)]
 pub struct Permit {
     access: Access,
