@@ -41,7 +41,7 @@ const scenarios = {
 
   oidc: (seconds, workbench) => oidc(page, context, url, seconds, workbench),
 
-  siblings: (evil, ticket) => siblings(page, context, url, evil, ticket),
+  siblings: (evil, ticket, elsewhere) => siblings(page, context, url, evil, ticket, elsewhere),
 
   // Types into a real terminal and reads the answer off its screen.
   async ttyd() {

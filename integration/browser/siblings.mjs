@@ -3,8 +3,9 @@
 //
 // `url` is the victim's service, where its owner signs in first; `evil` is the
 // sibling's, which is public and serves any page its owner likes; `ticket` is the path
-// by which the sibling would sign the visitor in as somebody else.
-export async function siblings(page, context, url, evil, ticket) {
+// by which the sibling would sign the visitor in as somebody else; `elsewhere` is another
+// site's page that sends whoever comes on to the victim's `/secret`.
+export async function siblings(page, context, url, evil, ticket, elsewhere) {
   const victim = new URL(url).origin;
   const seen = { attempts: {} };
   const sessions = async () => (await context.cookies(victim)).filter((cookie) => cookie.name.toLowerCase().includes("podgate"));
@@ -92,6 +93,16 @@ export async function siblings(page, context, url, evil, ticket) {
   };
   await framed("iframe", "/secret");
   await framed("iframe signs out", "/.podgate/logout");
+  // By way of another site: browsers then say `cross-site`, and send the cookie still.
+  await page.goto(`${evil}/`);
+  await attempt("bounced iframe", (elsewhere) => new Promise((done) => {
+    const frame = document.createElement("iframe");
+    frame.onload = () => setTimeout(() => done(String(frame.contentDocument)), 100);
+    frame.src = elsewhere;
+    document.body.append(frame);
+  }), elsewhere);
+  const bounced = page.frames().find((frame) => frame.url().startsWith(`${victim}/secret`));
+  seen.attempts["bounced iframe shows"] = bounced ? await bounced.evaluate(() => document.body.innerText.split("\n")[0]) : "nothing";
 
   // Leaves the page: a form, a link, another's ticket.
   await page.goto(`${evil}/`);

@@ -76,7 +76,14 @@ async fn a_sibling_gets_nowhere() {
     let ticket = format!("/.podgate/login?ticket={}", ticket.as_str().expect("a ticket"));
     let port = edge.https.expect("HTTPS").port();
     let at = |label: &str| format!("https://{}:{port}", host(label));
-    let seen = browser::play("siblings", &format!("{}/", at(VICTIM)), &[&at(EVIL), &ticket]).await;
+    let onward = format!(
+        "HTTP/1.1 302 Found\r\nLocation: {}/secret\r\nContent-Length: 0\r\n\r\n",
+        at(VICTIM)
+    );
+    let elsewhere = origin::http1().route_raw("/on", onward).run().await;
+    let elsewhere_url = format!("http://{}/on", elsewhere.addr());
+    let more = [&at(EVIL), ticket.as_str(), elsewhere_url.as_str()];
+    let seen = browser::play("siblings", &format!("{}/", at(VICTIM)), &more).await;
 
     assert_eq!(seen["asked"], format!("auth.{domain}:{port}"), "{seen}");
     assert!(
@@ -114,7 +121,8 @@ async fn a_sibling_gets_nowhere() {
         assert_eq!(came_of(name), "failed", "{name}: {seen}");
     }
     // The frame is there, and shows our refusal; what it holds is out of reach.
-    for name in ["iframe", "iframe signs out"] {
+    assert_eq!(elsewhere.hits("/on"), 1, "{seen}");
+    for name in ["iframe", "iframe signs out", "bounced iframe"] {
         assert_eq!(came_of(name), "null", "{name}: {seen}");
         assert_eq!(came_of(&format!("{name} shows")), "403", "{name}: {seen}");
     }
