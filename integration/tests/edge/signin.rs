@@ -5,7 +5,10 @@ use http::Method;
 use integration::client::{Answer, Request, WebSocket};
 use integration::edge::fleet::Api;
 use integration::edge::{self, Podgate, host};
-use integration::origin::{self, http1::Origin};
+use integration::origin::{
+    self,
+    http1::{Http1, Origin},
+};
 use integration::process::free_address;
 use integration::wait::until;
 use integration::world::World;
@@ -104,7 +107,11 @@ impl Site {
     }
 
     async fn with(change: impl FnOnce(edge::Builder) -> edge::Builder) -> Self {
-        let origin = origin::http1().route("/", "hello").run().await;
+        Self::with_origin(origin::http1().route("/", "hello"), change).await
+    }
+
+    async fn with_origin(origin: Http1, change: impl FnOnce(edge::Builder) -> edge::Builder) -> Self {
+        let origin = origin.run().await;
         let world = World::new()
             .service(APP, Visibility::Private, [origin.addr()])
             .service(OTHER, Visibility::Private, [origin.addr()])
@@ -682,4 +689,55 @@ async fn a_token_in_the_query_stays_at_the_edge() {
     let path = format!("/?a=1&access_token={token}&podgate_token=x&b=%20");
     assert_eq!(site.edge.request(APP, &path).token(&token).send().await.status(), 200);
     assert_eq!(site.origin.last().target, "/?a=1&b=%20");
+}
+
+#[tokio::test]
+async fn a_used_ticket_is_not_asked_about_for_ever() {
+    let site = Site::with(|builder| builder.set("limits.default", "3/1h")).await;
+    let mut browser = Browser::default();
+    let away = site.away(&mut browser, APP, "/").await;
+    let url = site
+        .ticket(json!({ "user": "john", "host": host(APP), "nonce": part(&away, "nonce") }))
+        .await;
+    let bring = || {
+        let request = site.request(&browser, APP, target(&url));
+        async move { request.send().await.status() }
+    };
+    assert_eq!(bring().await, 303);
+    for _ in 0..3 {
+        assert_eq!(bring().await, 403, "used");
+    }
+    assert_eq!(bring().await, 429, "and the store is not asked again");
+    // That is no reason not to look at anybody's token.
+    let token = site.edge.token("john");
+    assert_eq!(site.edge.request(APP, "/").token(&token).send().await.status(), 200);
+}
+
+#[tokio::test]
+async fn no_session_goes_into_what_caches_keep_for_others() {
+    let shared = |field: &str| format!("HTTP/1.1 200 OK\r\n{field}\r\nContent-Length: 0\r\n\r\n").into_bytes();
+    let site = Site::with_origin(
+        origin::http1()
+            .route("/", "hello")
+            .route_raw("/a", shared("Cache-Control: Public, S-MaxAge=60"))
+            .route_raw("/b", shared("CDN-Cache-Control: max-age=60"))
+            .route_raw("/c", shared("Surrogate-Control: max-age=60")),
+        |builder| builder.set("auth.session_ttl", "10s").set("auth.session_max", "1h"),
+    )
+    .await;
+    let browser = site.sign_in("john", APP, "/").await;
+    // The shared ones come first at each turn, so that one would be renewed first.
+    until("a renewal", async || {
+        for path in ["/a", "/b", "/c"] {
+            let answer = site.open(&browser, APP, path).await;
+            assert_eq!(
+                (answer.status(), answer.headers().contains_key("set-cookie")),
+                (200, false),
+                "{path}"
+            );
+        }
+        let page = site.open(&browser, APP, "/").await;
+        page.headers().contains_key("set-cookie").then_some(())
+    })
+    .await;
 }
