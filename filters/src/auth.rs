@@ -336,10 +336,11 @@ impl Auth {
         (end > now).then_some(end)
     }
 
-    /// Whether it is time to renew a caller's session.
-    pub fn is_renewal_due(&self, caller: &Caller, now: UnixMillis) -> bool {
+    /// Whether it is time to renew a caller's session, and the answer `may` carry it: asked
+    /// only when it is time.
+    pub fn is_renewal_due(&self, caller: &Caller, now: UnixMillis, may: impl FnOnce() -> bool) -> bool {
         let session = caller.session.as_ref();
-        session.is_some_and(|session| session.is_due(self.config.session_ttl, now))
+        session.is_some_and(|session| session.is_due(self.config.session_ttl, now, may))
     }
 
     /// Whether a signature of podgate's under this key id would be accepted now.
@@ -448,7 +449,7 @@ impl Auth {
             Subject::Name(name) => visit.table.user_named(name),
         };
         let user = user.ok_or(Stranger::bad(Fault::UnknownUser))?;
-        if !verified.is_of_session(user.sessions_from) {
+        if !user.has_session_since(verified.issued) {
             return Err(Stranger::bad(Fault::SessionEnded));
         }
         Ok(Some(Caller {

@@ -87,9 +87,9 @@ impl Session {
 
     /// Whether it is time to renew a session of this length, and nobody here has just
     /// done so: a page's many requests need one new cookie and not one each.
-    pub(super) fn is_due(&self, ttl: Duration, now: UnixMillis) -> bool {
+    pub(super) fn is_due(&self, ttl: Duration, now: UnixMillis, may: impl FnOnce() -> bool) -> bool {
         let last = UnixMillis(self.renewed.load(Ordering::Relaxed));
-        let due = now >= self.made.plus(ttl / 2) && now.since(last) >= RENEWAL_PAUSE.min(ttl / 8);
+        let due = now >= self.made.plus(ttl / 2) && now.since(last) >= RENEWAL_PAUSE.min(ttl / 8) && may();
         if due {
             self.renewed.store(now.0, Ordering::Relaxed);
         }
@@ -128,12 +128,6 @@ impl Verified {
         } else {
             Ok(())
         }
-    }
-
-    /// Whether the token was made after its user's sessions were last ended. One that
-    /// does not say when it was made may be older than that.
-    pub(super) fn is_of_session(&self, from: UnixMillis) -> bool {
-        from == UnixMillis::default() || self.issued.is_some_and(|issued| issued >= from)
     }
 }
 

@@ -316,3 +316,25 @@ async fn a_websocket_is_announced_like_any_request() {
     assert_eq!(seen.one("origin").as_deref(), Some("https://a.test"));
     assert_eq!(seen.one("cookie").as_deref(), Some("a=1"));
 }
+
+#[tokio::test]
+async fn interim_answers_are_held_to_the_same_rules() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Pod-User: root\r\n\
+                 Set-Cookie: wide=1; Domain=podgate.localhost\r\nSet-Cookie: __Host-podgate=evil\r\n\
+                 Clear-Site-Data: \"cookies\"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let origin = origin::http1().route_raw("/", hints).run().await;
+    let edge = edge::with_routes([(LABEL, origin.addr())]).run().await;
+    let mut client = RawClient::connect(edge.http.address).await;
+    client
+        .send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", host(LABEL)))
+        .await;
+    let heard = client.listen_until("\r\n\r\nok").await;
+    let text = heard.text.to_ascii_lowercase();
+    assert!(
+        text.starts_with("http/1.1 103") && text.contains("link: </a.css>"),
+        "{text}"
+    );
+    for gone in ["x-pod-user", "set-cookie", "clear-site-data"] {
+        assert!(!text.contains(gone), "{gone}: {text}");
+    }
+}

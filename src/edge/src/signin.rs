@@ -313,7 +313,8 @@ pub(crate) fn renewal(
     now: UnixMillis,
 ) -> Option<HeaderValue> {
     let session = caller.session.as_ref()?;
-    if !may_carry_session(answer) || !settings.gate.auth.is_renewal_due(caller, now) {
+    let may = || may_carry_session(answer);
+    if !settings.gate.auth.is_renewal_due(caller, now, may) {
         return None;
     }
     let route: &model::Route = entry.as_ref();

@@ -101,7 +101,7 @@ fn a_session_is_renewed_in_its_second_half_and_not_by_every_request() {
         let permit = desk.check_at(Duration::from_secs(after), "api", &[("cookie", &cookie)]);
         let permit = permit.expect("good");
         let now = desk.world.at(Duration::from_secs(after)).unix;
-        desk.auth.is_renewal_due(permit.caller().expect("known"), now)
+        desk.auth.is_renewal_due(permit.caller().expect("known"), now, || true)
     };
     assert_eq!(
         [0, 49, 50, 51, 61, 62, 63].map(due),
@@ -118,7 +118,11 @@ fn a_session_is_renewed_in_its_second_half_and_not_by_every_request() {
     let plain = crate::world::token(&desk.world.john);
     let cookie = format!("__Host-podgate={plain}");
     let permit = desk.check("api", &[("cookie", &cookie)]).expect("good");
-    assert!(!desk.auth.is_renewal_due(permit.caller().expect("known"), at(59)));
+    assert!(
+        !desk
+            .auth
+            .is_renewal_due(permit.caller().expect("known"), at(59), || true)
+    );
 }
 
 #[test]
