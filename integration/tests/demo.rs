@@ -133,15 +133,15 @@ async fn the_doors_are_as_told_and_the_chart_moves() {
     let seen = async {
         loop {
             let sample: Value = serde_json::from_str(&live.next().await.expect("a sample")).expect("JSON");
-            if sample["requests"]["app"]["200"].as_u64() >= Some(1) {
+            // A look may fall between the pod's answer to the upgrade and the edge's count of it.
+            if sample["requests"]["app"]["200"].as_u64() >= Some(1) && sample["websockets"] == 1 {
                 return sample;
             }
         }
     };
     let sample = tokio::time::timeout(Duration::from_secs(10), seen)
         .await
-        .expect("the request is on the chart");
-    assert_eq!(sample["websockets"], 1);
+        .expect("the request and the WebSocket are on the chart");
     assert!(sample["p50"].as_f64().is_some_and(|ms| ms > 0.0));
 
     let cookie = format!("__Host-podgate={}", demo.token("mary"));
