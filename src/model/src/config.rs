@@ -80,6 +80,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether a key is there and is a table.
+    pub fn is_table(&self, key: &str) -> bool {
+        matches!(self.table.get(key), Some(Value::Table(_)))
+    }
+
     fn take<T>(&mut self, key: &str, read: impl FnOnce(Value) -> Result<T, String>) -> Option<T> {
         let value = self.table.remove(key)?;
         match read(value) {
@@ -97,6 +102,17 @@ impl<'a> Section<'a> {
         T: FromStr<Err: fmt::Display>,
     {
         self.take(key, |value| parse_value(&value))
+    }
+
+    /// A whole number, or a string, that parses as `T`.
+    pub fn number_or_word<T>(&mut self, key: &str) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        self.take(key, |value| match value {
+            Value::Integer(number) => parse_value(&Value::String(number.to_string())),
+            other => parse_value(&other),
+        })
     }
 
     /// A list of strings that each parse as `T`; a single string is a list of one.

@@ -1,7 +1,7 @@
 //! Rates and sizes as config writes them.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ pub enum UnitError {
     /// Not `NUMBER[KiB|MiB|GiB]`.
     #[error("`{0}` is not a size such as \"64KiB\"")]
     Size(String),
+    /// Not `NUMBER(bit|kbit|mbit|gbit)`.
+    #[error("`{0}` is not a bandwidth such as \"10mbit\"")]
+    Bits(String),
     /// Not `FIRST-LAST`.
     #[error("`{0}` is not a range of ports such as \"30000-40000\"")]
     Ports(String),
@@ -116,6 +119,43 @@ impl FromStr for PortRange {
     }
 }
 
+/// Bits in a second, over zero, written `800bit`, `64kbit`, `10mbit` or `1gbit`: decimal
+/// units, as `tc` has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BitRate(pub NonZeroU64);
+
+impl FromStr for BitRate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let bad = || UnitError::Bits(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let unit = match unit.trim() {
+            "bit" => 1,
+            "kbit" => 1_000,
+            "mbit" => 1_000_000,
+            "gbit" => 1_000_000_000,
+            _ => return Err(bad()),
+        };
+        let bits = number.checked_mul(unit).and_then(NonZeroU64::new);
+        bits.map(Self).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.0.get();
+        for (unit, name) in [(1_000_000_000, "gbit"), (1_000_000, "mbit"), (1_000, "kbit")] {
+            if bits.is_multiple_of(unit) {
+                return write!(f, "{}{name}", bits / unit);
+            }
+        }
+        write!(f, "{bits}bit")
+    }
+}
+
 /// A number of bytes, written `512`, `64KiB`, `10MiB` or `1GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -177,6 +217,22 @@ mod tests {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
         assert_eq!("100/1m".parse::<Rate>().expect("good").to_string(), "100/1m");
+    }
+
+    #[test]
+    fn bandwidths() {
+        for (text, bits) in [
+            ("800bit", 800),
+            ("64kbit", 64_000),
+            ("10 mbit", 10_000_000),
+            ("1gbit", 1_000_000_000),
+        ] {
+            assert_eq!(text.parse::<BitRate>().expect(text).0.get(), bits);
+        }
+        for bad in ["", "10", "0mbit", "1.5mbit", "10Mbit", "10mbps", "99999999999gbit"] {
+            assert!(bad.parse::<BitRate>().is_err(), "{bad}");
+        }
+        assert_eq!("2000kbit".parse::<BitRate>().expect("good").to_string(), "2mbit");
     }
 
     #[test]

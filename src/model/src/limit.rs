@@ -1,0 +1,394 @@
+//! How much is too much: the policies of the config, and what single users and
+//! services have in their place.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::Section;
+use crate::{BitRate, Rate};
+
+/// A bound, or the word `unlimited`, which lifts the one that would hold otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound<T> {
+    /// None.
+    Unlimited,
+    /// At most this.
+    At(T),
+}
+
+impl<T> Bound<T> {
+    /// What is allowed at most; `None` for anything.
+    pub fn at(self) -> Option<T> {
+        match self {
+            Self::Unlimited => None,
+            Self::At(most) => Some(most),
+        }
+    }
+}
+
+const UNLIMITED: &str = "unlimited";
+
+impl<T: FromStr> FromStr for Bound<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        match text {
+            UNLIMITED => Ok(Self::Unlimited),
+            text => text.parse().map(Self::At),
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Bound<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str(UNLIMITED),
+            Self::At(most) => most.fmt(f),
+        }
+    }
+}
+
+/// A number of things at once, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub NonZeroU32);
+
+/// Text that is not a [`Count`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a whole number from 1, nor \"unlimited\"")]
+pub struct CountError(String);
+
+impl FromStr for Count {
+    type Err = CountError;
+
+    fn from_str(text: &str) -> Result<Self, CountError> {
+        text.parse().map(Self).map_err(|_| CountError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// Bounds are written as people write them; a count may also be a plain number.
+
+impl<T: fmt::Display> Serialize for Bound<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Bound<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Number(u64),
+            Text(String),
+        }
+        let text = match Given::deserialize(from)? {
+            Given::Number(number) => number.to_string(),
+            Given::Text(text) => text,
+        };
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+/// What one policy limits. What is `None` is as the policy says that this one stands in
+/// for; in the config, unlimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Requests in a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Bound<Rate>>,
+    /// How many of them may come at once; the rate's count when not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
+    /// Requests under way at once, WebSockets apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Bound<Count>>,
+    /// WebSockets (upgraded connections of any kind) open at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websockets: Option<Bound<Count>>,
+    /// Bytes of answers in a second, at each edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bound<BitRate>>,
+    /// Count, and refuse nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<bool>,
+}
+
+/// What a policy is about, which says what it may limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A client's address: IPv4, or the /64 of IPv6.
+    Address,
+    /// A known caller.
+    User,
+    /// All requests for a service.
+    Service,
+    /// All requests for the services of a pod.
+    Pod,
+}
+
+impl Policy {
+    /// A rate and nothing else.
+    pub const fn of(rate: Rate) -> Self {
+        Self {
+            rate: Some(Bound::At(rate)),
+            burst: None,
+            requests: None,
+            websockets: None,
+            bandwidth: None,
+            shadow: None,
+        }
+    }
+
+    /// This policy in the place of another, which says what this one does not. A burst
+    /// belongs to its rate.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        Self {
+            rate: self.rate.or(base.rate),
+            burst: if self.rate.is_some() {
+                self.burst
+            } else {
+                self.burst.or(base.burst)
+            },
+            requests: self.requests.or(base.requests),
+            websockets: self.websockets.or(base.websockets),
+            bandwidth: self.bandwidth.or(base.bandwidth),
+            shadow: self.shadow.or(base.shadow),
+        }
+    }
+
+    /// The rate in force, if any, and how many requests may come at once.
+    pub fn pace(&self) -> Option<(Rate, NonZeroU32)> {
+        let rate = self.rate?.at()?;
+        Some((rate, self.burst.unwrap_or(rate.count)))
+    }
+
+    /// Whether it refuses nothing.
+    pub fn is_shadow(&self) -> bool {
+        self.shadow == Some(true)
+    }
+
+    /// Whether it says nothing at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What it says that means nothing for its subject: the field, and why.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub fn check(&self, about: Subject) -> Result<(), (&'static str, &'static str)> {
+        let counted = matches!(about, Subject::User | Subject::Pod);
+        if self.requests.is_some() && !counted {
+            return Err(("requests", "requests at once are limited per user and per pod"));
+        }
+        if self.websockets.is_some() && !counted {
+            return Err(("websockets", "WebSockets are limited per user and per pod"));
+        }
+        if self.bandwidth.is_some() && about != Subject::Service {
+            return Err(("bandwidth", "bandwidth is limited per service"));
+        }
+        if self.burst.is_some() && self.rate == Some(Bound::Unlimited) {
+            return Err(("burst", "there is no burst without a rate"));
+        }
+        Ok(())
+    }
+
+    /// Reads a key of a section: a rate such as `"100/1m"`, or a table. What is wrong is
+    /// noted in the section.
+    pub fn read(section: &mut Section<'_>, key: &str, about: Subject) -> Option<Self> {
+        if !section.is_table(key) {
+            let rate = section.parse(key);
+            return rate.map(|rate| Self {
+                rate: Some(rate),
+                ..Self::default()
+            });
+        }
+        let mut table = section.section(key)?;
+        let policy = Self {
+            rate: table.parse("rate"),
+            burst: table
+                .integer("burst", 1, u32::MAX.into())
+                .and_then(|burst| u32::try_from(burst).ok())
+                .and_then(NonZeroU32::new),
+            requests: table.number_or_word("requests"),
+            websockets: table.number_or_word("websockets"),
+            bandwidth: table.parse("bandwidth"),
+            shadow: table.flag("shadow"),
+        };
+        if let Err((field, why)) = policy.check(about) {
+            table.problem(field, why);
+        }
+        section.absorb(table);
+        Some(policy)
+    }
+}
+
+impl fmt::Display for Policy {
+    /// As people read it: `1000/1m, at most 50 at once, 20 WebSockets`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.rate.map(|rate| rate.to_string()));
+        parts.extend(self.burst.map(|burst| format!("burst {burst}")));
+        parts.extend(self.requests.map(|most| format!("{most} requests at once")));
+        parts.extend(self.websockets.map(|most| format!("{most} WebSockets")));
+        parts.extend(self.bandwidth.map(|most| most.to_string()));
+        if self.is_shadow() {
+            parts.push("shadow".to_owned());
+        }
+        if parts.is_empty() {
+            parts.push(UNLIMITED.to_owned());
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// What a user has in the place of the config's policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimits {
+    /// For `limits.user`: as a caller, wherever it goes.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub user: Policy,
+    /// For `limits.pod`: each pod that it owns.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub pod: Policy,
+}
+
+/// What a service has in the place of the config's policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceLimits {
+    /// For `limits.public`: each address, counted at this service apart.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub public: Policy,
+    /// For `limits.service`: everybody together.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub service: Policy,
+}
+
+impl UserLimits {
+    /// Whether they say nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What means nothing where it stands: the dotted field, and why.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub fn check(&self) -> Result<(), (String, &'static str)> {
+        check([("user", &self.user, Subject::User), ("pod", &self.pod, Subject::Pod)])
+    }
+}
+
+impl ServiceLimits {
+    /// Whether they say nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What means nothing where it stands: the dotted field, and why.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub fn check(&self) -> Result<(), (String, &'static str)> {
+        check([
+            ("public", &self.public, Subject::Address),
+            ("service", &self.service, Subject::Service),
+        ])
+    }
+}
+
+fn check(policies: [(&str, &Policy, Subject); 2]) -> Result<(), (String, &'static str)> {
+    for (name, policy, about) in policies {
+        policy
+            .check(about)
+            .map_err(|(field, why)| (format!("{name}.{field}"), why))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn limits_are_written_as_people_write_them() {
+        let text = json!({
+            "user": {"rate": "5000/1m", "burst": 100, "requests": "unlimited", "websockets": "20"},
+            "pod": {"shadow": true},
+        });
+        let limits: UserLimits = from_value(text.clone()).expect("good");
+        assert_eq!(to_value(limits).expect("JSON"), text);
+        assert_eq!(
+            limits.user.to_string(),
+            "5000/1m, burst 100, unlimited requests at once, 20 WebSockets"
+        );
+        let number: Policy = from_value(json!({"requests": 5})).expect("a plain number");
+        assert_eq!(number, from_value(json!({"requests": "5"})).expect("the same"));
+        assert_eq!(to_value(ServiceLimits::default()).expect("JSON"), json!({}));
+        for bad in [
+            json!({"rate": "100"}),
+            json!({"rate": "0/1m"}),
+            json!({"requests": 0}),
+            json!({"requests": "many"}),
+            json!({"burst": 0}),
+            json!({"bandwidth": "10"}),
+            json!({"window": "1m"}),
+        ] {
+            assert!(from_value::<Policy>(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_override_says_what_it_says_and_leaves_the_rest() {
+        let policy = |text: serde_json::Value| from_value::<Policy>(text).expect("good");
+        let base = policy(json!({"rate": "100/1m", "burst": 20, "requests": 5, "shadow": true}));
+        let check = |over, expected| assert_eq!(policy(over).over(base), policy(expected));
+        check(
+            json!({}),
+            json!({"rate": "100/1m", "burst": 20, "requests": 5, "shadow": true}),
+        );
+        check(
+            json!({"rate": "9/1s", "shadow": false}),
+            json!({"rate": "9/1s", "requests": 5, "shadow": false}),
+        );
+        check(
+            json!({"burst": 3, "requests": "unlimited"}),
+            json!({"rate": "100/1m", "burst": 3, "requests": "unlimited", "shadow": true}),
+        );
+        let (rate, burst) = base.pace().expect("a rate");
+        assert_eq!((rate.count.get(), burst.get()), (100, 20));
+        assert_eq!(policy(json!({"rate": "unlimited"})).pace(), None);
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        let check = |policy: serde_json::Value, about, field: Option<&str>| {
+            let policy: Policy = from_value(policy).expect("good");
+            assert_eq!(policy.check(about).err().map(|(field, _)| field), field, "{policy}");
+        };
+        check(json!({"requests": 1}), Subject::Address, Some("requests"));
+        check(json!({"websockets": 1}), Subject::Service, Some("websockets"));
+        check(json!({"bandwidth": "1mbit"}), Subject::Pod, Some("bandwidth"));
+        check(json!({"rate": "unlimited", "burst": 1}), Subject::User, Some("burst"));
+        check(json!({"bandwidth": "1mbit"}), Subject::Service, None);
+        check(json!({"requests": 1, "websockets": 1}), Subject::Pod, None);
+        let limits: ServiceLimits = from_value(json!({"public": {"requests": 1}})).expect("good");
+        assert_eq!(limits.check().expect_err("per user and per pod").0, "public.requests");
+    }
+}
