@@ -234,6 +234,7 @@ fn user(text: &str) -> Arc<User> {
         id: UserId::new(),
         name: name(text),
         sessions_from: UnixMillis(0),
+        limits: None,
     })
 }
 
@@ -288,6 +289,7 @@ impl World {
                 pod: Arc::clone(pod),
                 targets: Box::default(),
                 external_port: None,
+                limits: None,
             };
             (label, Arc::new(route))
         };
@@ -310,6 +312,7 @@ impl World {
             }),
             targets: Box::default(),
             external_port: None,
+            limits: None,
         };
         let strangers = ("app-evil-eve".to_owned(), Arc::new(strangers));
         Self {

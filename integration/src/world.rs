@@ -82,6 +82,7 @@ impl World {
             targets: targets.into_iter().collect(),
             siblings: false,
             external_port: None,
+            limits: None,
         };
         self.services.insert(label.to_owned(), service);
         self
@@ -131,6 +132,7 @@ impl World {
             id: UserId::new(),
             name: name(user),
             sessions_from: UnixMillis(0),
+            limits: None,
         };
         self.users.entry(user.to_owned()).or_insert_with(new).id
     }

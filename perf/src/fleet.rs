@@ -144,6 +144,7 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
             id: UserId::new(),
             name: user(index).parse()?,
             sessions_from: model::UnixMillis(0),
+            limits: None,
         };
         // Within 10.100.0.0/14, and over again beyond: nothing here asks for one twice.
         let host = u32::try_from(index % (1 << 18)).unwrap_or_default();
@@ -167,6 +168,7 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
                 targets: targets.iter().map(|targets| targets[place]).collect(),
                 siblings: false,
                 external_port: None,
+                limits: None,
             });
         }
         rows.pods.push(pod);

@@ -305,6 +305,7 @@ async fn what_is_taken_is_named(database: Database) {
         id: UserId::new(),
         name: name(&format!("{}x", u.name)),
         sessions_from: model::UnixMillis(0),
+        limits: None,
     });
     check(batch.add_users(&twice).await.expect_err("twice"), "user name", "johnx");
     batch.create_user(&name("free")).await.expect("the batch goes on");

@@ -190,6 +190,7 @@ async fn a_large_batch_is_written_at_once(database: Database) {
             targets: Vec::new(),
             siblings: false,
             external_port: None,
+            limits: None,
         })
         .collect();
     let begun = std::time::Instant::now();

@@ -182,6 +182,7 @@ mod tests {
                 id: owner,
                 name: name("john"),
                 sessions_from: UnixMillis(0),
+                limits: None,
             }),
             team: Some(Arc::new(RoutedTeam {
                 id: TeamId::new(),
@@ -204,6 +205,7 @@ mod tests {
                     targets: Box::default(),
                     siblings: false,
                     external_port: None,
+                    limits: None,
                 };
                 decide(&route, caller, UnixMillis(now))
             });

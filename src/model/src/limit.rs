@@ -284,6 +284,11 @@ impl UserLimits {
         *self == Self::default()
     }
 
+    /// As records keep them: limits that say nothing are none.
+    pub fn kept(self) -> Option<Box<Self>> {
+        (!self.is_empty()).then(|| Box::new(self))
+    }
+
     /// What means nothing where it stands: the dotted field, and why.
     ///
     /// # Errors
@@ -297,6 +302,11 @@ impl ServiceLimits {
     /// Whether they say nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As records keep them: limits that say nothing are none.
+    pub fn kept(self) -> Option<Box<Self>> {
+        (!self.is_empty()).then(|| Box::new(self))
     }
 
     /// What means nothing where it stands: the dotted field, and why.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, UserId, Visibility,
+    HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, ServiceLimits, TeamId, UnixMillis, UserId,
+    UserLimits, Visibility,
 };
 
 /// Somebody who owns pods or enters them.
@@ -18,6 +19,9 @@ pub struct User {
     /// Tokens issued before this moment are refused: its sessions were ended then.
     #[serde(default)]
     pub sessions_from: UnixMillis,
+    /// What it has in the place of the config's limits; never empty ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<UserLimits>>,
 }
 
 impl User {
@@ -101,6 +105,9 @@ pub struct Service {
     /// The port on the pod's node where other machines reach it.
     #[serde(default)]
     pub external_port: Option<u16>,
+    /// What it has in the place of the config's limits; never empty ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<ServiceLimits>>,
 }
 
 /// A user let into a pod for a time.

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::access::Doors;
-use crate::{HostLabel, Name, NodeId, PodId, PodState, ServiceId, TeamId, UnixMillis, User, UserId, Visibility};
+use crate::{
+    HostLabel, Name, NodeId, PodId, PodState, ServiceId, ServiceLimits, TeamId, UnixMillis, User, UserId, Visibility,
+};
 
 /// One service, whole: its pod, the pod's owner, team and shares hang on it, so
 /// that whoever holds it can decide without asking anybody.
@@ -28,6 +30,9 @@ pub struct Route {
     pub targets: Box<[SocketAddr]>,
     /// The port on the pod's node where other machines reach it.
     pub external_port: Option<u16>,
+    /// What it has in the place of the config's limits; never empty ones. Its owner's are
+    /// with the owner.
+    pub limits: Option<Box<ServiceLimits>>,
 }
 
 /// A pod with everything access to it hangs on.

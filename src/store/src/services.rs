@@ -123,6 +123,7 @@ impl Batch {
             siblings,
             targets,
             external_port,
+            limits: None,
         };
         self.add_services(slice::from_ref(&service)).await?;
         Ok(service)

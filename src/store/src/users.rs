@@ -65,6 +65,7 @@ impl Batch {
             id: UserId::new(),
             name: name.clone(),
             sessions_from: UnixMillis(0),
+            limits: None,
         };
         self.add_users(slice::from_ref(&user)).await?;
         Ok(user)

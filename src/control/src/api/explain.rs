@@ -229,6 +229,7 @@ impl Api {
             }),
             targets: service.targets.into(),
             external_port: service.external_port,
+            limits: service.limits,
         }))
     }
 

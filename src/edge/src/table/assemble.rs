@@ -431,6 +431,7 @@ fn entry(service: Service, pod: &Arc<RoutedPod>, old: &Maps, balancers: &Registr
         pod: Arc::clone(pod),
         targets: service.targets.into(),
         external_port: service.external_port,
+        limits: service.limits,
     };
     Entry {
         route,
@@ -451,6 +452,7 @@ fn row(route: &Route) -> Service {
         siblings: route.siblings,
         targets: route.targets.to_vec(),
         external_port: route.external_port,
+        limits: route.limits.clone(),
     }
 }
 

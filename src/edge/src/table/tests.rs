@@ -27,6 +27,7 @@ impl World {
             id: UserId::new(),
             name: name("john"),
             sessions_from: model::UnixMillis(0),
+            limits: None,
         };
         let team = Team {
             id: TeamId::new(),
@@ -51,12 +52,14 @@ impl World {
             targets: vec![],
             siblings: false,
             external_port: None,
+            limits: None,
         };
         Self {
             mary: User {
                 id: UserId::new(),
                 name: name("mary"),
                 sessions_from: model::UnixMillis(0),
+                limits: None,
             },
             john,
             team,

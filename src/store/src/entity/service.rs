@@ -39,6 +39,7 @@ impl TryFrom<Model> for Service {
             targets: stored_list("targets", &row.targets)?,
             external_port: row.external_port.map(port).transpose()?,
             siblings: row.siblings,
+            limits: None,
         })
     }
 }

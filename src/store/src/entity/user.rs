@@ -27,6 +27,7 @@ impl TryFrom<Model> for User {
             id: UserId::from_uuid(row.id),
             name: stored("user name", &row.name)?,
             sessions_from: UnixMillis(row.sessions_from),
+            limits: None,
         })
     }
 }

@@ -11,6 +11,7 @@ fn user(name: &str) -> User {
         id: UserId::new(),
         name: name.parse().expect("a name"),
         sessions_from: model::UnixMillis(0),
+        limits: None,
     }
 }
 

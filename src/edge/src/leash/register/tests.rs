@@ -28,6 +28,7 @@ impl World {
             id: UserId::new(),
             name: name("john"),
             sessions_from: UnixMillis(0),
+            limits: None,
         };
         let pod = Pod {
             id: PodId::new(),
@@ -48,6 +49,7 @@ impl World {
             siblings: false,
             targets: vec![],
             external_port: None,
+            limits: None,
         };
         let services: Vec<Service> = (0..services).map(service).collect();
         let table = Arc::new(Table::new());
@@ -129,6 +131,7 @@ fn the_end_of_a_share_is_awaited_without_a_change() {
         id: UserId::new(),
         name: name("mary"),
         sessions_from: UnixMillis(0),
+        limits: None,
     };
     let private = Service {
         visibility: Visibility::Private,
