@@ -51,8 +51,8 @@ mod world;
 
 pub use auth::{Auth, Caller, KeySource};
 use client::Client;
-use limit::ClientPass;
-pub use limit::{Limits, Quota};
+pub use limit::{Attempt, Limits, Quota};
+use limit::{ClientPass, Places, Throttle};
 use login::{Arrival, Knock};
 use origin::Visit;
 pub use refusal::Refusal;
@@ -91,6 +91,9 @@ pub struct Admitted<E> {
     access: Access,
     fault: Option<auth::Fault>,
     quota: Quota,
+    throttle: Option<Throttle>,
+    /// Given back when the request is over.
+    places: Places,
     reader: Option<HeaderValue>,
 }
 
@@ -125,6 +128,17 @@ impl<E: AsRef<Route>> Admitted<E> {
         self.quota
     }
 
+    /// The ceiling on the bytes of the answer, when there is one.
+    pub fn throttle(&self) -> Option<&Throttle> {
+        self.throttle.as_ref()
+    }
+
+    /// Notes that the connection has become a tunnel: from now on it is a WebSocket under
+    /// way, and no request.
+    pub fn upgraded(&mut self) {
+        self.places.upgraded();
+    }
+
     /// The origin whose pages may read the answer, when it is not the service's own.
     pub fn reader(&self) -> Option<&HeaderValue> {
         self.reader.as_ref()
@@ -144,9 +158,18 @@ pub struct Denied<E> {
     pub fault: Option<auth::Fault>,
     /// The origin whose pages may read the answer, when it is not the service's own.
     pub reader: Option<HeaderValue>,
-    /// Where a key may be published by now that would decide otherwise: the request may be
-    /// considered again. Only on a patient [`Attempt`].
-    pub lacks: Option<Arc<KeySource>>,
+    /// What would decide otherwise: with it, the request may be considered again. Only on
+    /// a patient [`Attempt`].
+    pub lacks: Option<Lack>,
+}
+
+/// What a decision waits for.
+#[derive(Debug, Clone)]
+pub enum Lack {
+    /// A key that may be published by now.
+    Key(Arc<KeySource>),
+    /// What the place where all edges count says of [`Attempt::due`].
+    Counts,
 }
 
 impl<E> Denied<E> {
@@ -174,37 +197,9 @@ impl<E> Denied<E> {
     fn by_auth(entry: E, denied: auth::Denied) -> Self {
         Self {
             fault: denied.fault,
-            lacks: denied.lacks,
+            lacks: denied.lacks.map(Lack::Key),
             ..Self::on(entry, denied.refusal, denied.caller)
         }
-    }
-}
-
-/// A request's way to a decision, which may take several looks: its client is counted at
-/// the first, a wrong guess at the last.
-#[derive(Debug, Default)]
-pub struct Attempt {
-    counted: Option<Quota>,
-    patient: bool,
-}
-
-impl Attempt {
-    /// Of a request that is decided on at once.
-    pub fn once() -> Self {
-        Self::default()
-    }
-
-    /// Of a request that can wait for a key to be fetched.
-    pub fn patient() -> Self {
-        Self {
-            counted: None,
-            patient: true,
-        }
-    }
-
-    /// The next look is the last.
-    pub fn hurry(&mut self) {
-        self.patient = false;
     }
 }
 
@@ -261,7 +256,7 @@ impl Gate {
         let visit = self.visit(table, entry.as_ref(), request, client);
         let reader = visit.reader();
         let admitted = match self.auth.check(&visit, &pass, now) {
-            Ok(permit) => self.within_limits(entry, &pass, permit, now),
+            Ok(permit) => self.within_limits(entry, request, &pass, permit, attempt, now),
             Err(denied) => Err(Denied::by_auth(entry, denied)),
         };
         match admitted {
@@ -373,15 +368,8 @@ impl Gate {
             let refusal = self.limits.unknown_host(client.address, now).err();
             return Err(Denied::at_the_door(refusal.unwrap_or(Refusal::NoRoute)));
         };
-        let pass = match attempt.counted {
-            Some(quota) => Ok(self.limits.counted(client.address, quota)),
-            None => self.limits.by_client(entry.as_ref(), client.address, now),
-        };
-        match pass {
-            Ok(pass) => {
-                attempt.counted = Some(pass.quota());
-                Ok((entry, pass.patient(attempt.patient)))
-            }
+        match self.limits.by_client(entry.as_ref(), client.address, attempt, now) {
+            Ok(pass) => Ok((entry, pass.patient(attempt.is_patient()))),
             Err(refusal) => Err(Denied::on(entry, refusal, None)),
         }
     }
@@ -405,24 +393,41 @@ impl Gate {
     fn within_limits<E: AsRef<Route>>(
         &self,
         entry: E,
+        request: &Parts,
         pass: &ClientPass<'_>,
         permit: auth::Permit,
+        attempt: &mut Attempt,
         now: Now,
     ) -> Result<Admitted<E>, Denied<E>> {
-        let quota = match self.limits.by_caller(pass, &permit, now) {
+        let route = entry.as_ref();
+        let quota = match self.limits.by_caller(pass, route, &permit, attempt, now) {
             Ok(quota) => quota,
             Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
         };
-        if entry.as_ref().pod.state == PodState::Stopped {
+        if route.pod.state == PodState::Stopped {
             return Err(Denied::on(entry, Refusal::PodStopped, permit.into_caller()));
         }
+        if let Some(charge) = attempt.due().first() {
+            // Should nobody look again, it is refused.
+            let refusal = Refusal::Limited(charge.scope(), Quota::NONE);
+            return Err(Denied {
+                lacks: Some(Lack::Counts),
+                ..Denied::on(entry, refusal, permit.into_caller())
+            });
+        }
+        let places = match self.limits.seats(pass, route, &permit, is_upgrade(request)) {
+            Ok(places) => places,
+            Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
+        };
         let (access, fault) = (permit.access(), permit.fault());
         Ok(Admitted {
+            throttle: self.limits.throttle(route),
             entry,
             caller: permit.into_caller(),
             access,
             fault,
             quota,
+            places,
             reader: None,
         })
     }
@@ -442,6 +447,12 @@ pub fn is_ours(request: &Parts) -> bool {
     let path = request.uri.path();
     path.strip_prefix(OWN_PATHS.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a request asks to turn its connection into something else (RFC 9110, 7.8):
+/// a WebSocket, nearly always.
+pub fn is_upgrade(request: &Parts) -> bool {
+    request.version == http::Version::HTTP_11 && request.headers.contains_key(http::header::UPGRADE)
 }
 
 #[cfg(test)]

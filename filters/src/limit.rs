@@ -1,85 +1,139 @@
 //! How much is too much: per client address on public services, per user for known
-//! callers, per address for guesses that nobody vouches for.
+//! callers, per service and per pod for all their callers together, per address for
+//! guesses that nobody vouches for.
 //!
 //! A caller whose credential was verified before is never held up by a neighbour
 //! behind the same address who guesses: guesses are counted, and looked at, only
 //! where a credential is about to be verified for the first time.
+//!
+//! Who counts is one of three ([`Mode`]), behind one step, `Limits::charge`. In memory, each
+//! edge for itself. Shared, each edge for itself in the same way, but what it lets pass
+//! goes into a ledger, the ledger to the other edges every moment, and what they let pass
+//! comes back as debt. Exact, a request that this edge would let pass is put off
+//! ([`Attempt::due`]) until the place where all edges count has been asked. Whenever that
+//! place is out of reach, each edge lets its part of the limit pass.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use ipnet::IpNet;
-use model::config::Section;
-use model::{Rate, Route, Visibility};
+use model::{BitRate, Bound, Policy, Route, Visibility};
 
 use crate::address::{Networks, canonical};
 use crate::auth::Permit;
 use crate::refusal::Scope;
 use crate::{Now, Refusal};
 
+mod attempt;
 mod gcra;
+mod key;
+mod ledger;
 mod meter;
+mod meters;
+mod places;
+mod policies;
 mod quota;
+mod throttle;
 
-use gcra::Pace;
-pub use meter::Meters;
-use meter::{Meter, address_key};
+pub use attempt::Attempt;
+use gcra::{Pace, Step};
+pub use key::{Address, Key};
+pub use ledger::Owed;
+pub use meters::Meters;
+use places::{Place, Seat};
+pub use policies::{Mode, Policies};
 pub use quota::{Quota, RATELIMIT, RATELIMIT_POLICY};
+pub use throttle::Throttle;
 
-/// The `[limits]` section. A policy's count is also its burst.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policies {
-    /// `public`: per client address on public services (100/1m).
-    pub public: Rate,
-    /// `user`: per known caller (1000/1m).
-    pub user: Rate,
-    /// `default`: per address, what nobody vouches for (50/1m): hosts that do not
-    /// exist, credentials that fail, sign-ins that do; each counted apart.
-    pub default: Rate,
-    /// `exempt`: networks that are never limited.
-    pub exempt: Vec<IpNet>,
+/// A policy of the config with what is reckoned from it.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    policy: Policy,
+    pace: Option<Pace>,
 }
 
-impl Default for Policies {
-    fn default() -> Self {
-        let per_minute = |count: NonZeroU32| Rate {
-            count,
-            window: Duration::from_secs(60),
-        };
-        const PUBLIC: NonZeroU32 = NonZeroU32::new(100).expect("over zero");
-        const USER: NonZeroU32 = NonZeroU32::new(1000).expect("over zero");
-        const DEFAULT: NonZeroU32 = NonZeroU32::new(50).expect("over zero");
+impl Standing {
+    fn new(policy: Policy) -> Self {
         Self {
-            public: per_minute(PUBLIC),
-            user: per_minute(USER),
-            default: per_minute(DEFAULT),
-            exempt: Vec::new(),
+            pace: policy.pace().map(|(rate, burst)| Pace::new(rate, burst)),
+            policy,
         }
+    }
+
+    /// With what somebody has in its place.
+    fn under(&self, own: Option<&Policy>) -> Self {
+        match own {
+            Some(own) if !own.is_empty() => Self::new(own.over(self.policy)),
+            _ => *self,
+        }
+    }
+
+    fn charge(&self, scope: Scope, key: Key) -> Option<Charge> {
+        self.pace.map(|pace| Charge {
+            scope,
+            key,
+            pace,
+            shadow: self.policy.is_shadow(),
+        })
     }
 }
 
-impl Policies {
-    /// Reads the section; what is wrong is noted in it.
-    pub fn read(section: &mut Section<'_>) -> Self {
-        let default = Self::default();
-        Self {
-            public: section.parse("public").unwrap_or(default.public),
-            user: section.parse("user").unwrap_or(default.user),
-            default: section.parse("default").unwrap_or(default.default),
-            exempt: section.list("exempt").unwrap_or_default(),
-        }
+/// One request under one policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Charge {
+    scope: Scope,
+    key: Key,
+    pace: Pace,
+    shadow: bool,
+}
+
+impl Charge {
+    /// Whose limit it is.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
+
+    /// What it is counted under.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// What it costs, in nanoseconds of debt.
+    pub fn cost(&self) -> u64 {
+        self.pace.interval()
+    }
+
+    /// The largest debt that it may bring about, in nanoseconds.
+    pub fn tolerance(&self) -> u64 {
+        self.pace.tolerance()
+    }
+
+    /// The largest debt, in nanoseconds, that can come from its policy; more was left by
+    /// another and is cut to the tolerance.
+    pub fn ceiling(&self) -> u64 {
+        self.pace.carrying().ceiling()
+    }
+}
+
+/// What was decided about a [`Charge`] where all edges count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// Whether it is within the limit.
+    pub admitted: bool,
+    /// What its key owes now, in nanoseconds.
+    pub debt: u64,
 }
 
 /// The limits as they are in force: policies over meters that outlive them.
 #[derive(Debug)]
 pub struct Limits {
-    public: Pace,
-    user: Pace,
-    default: Pace,
+    public: Standing,
+    user: Standing,
+    service: Standing,
+    pod: Standing,
+    default: Standing,
     exempt: Networks,
+    mode: Mode,
     meters: Arc<Meters>,
 }
 
@@ -88,10 +142,13 @@ impl Limits {
     /// key owes it still owes, but no more than these policies let it owe.
     pub fn new(policies: Policies, meters: Arc<Meters>) -> Self {
         Self {
-            public: Pace::new(policies.public),
-            user: Pace::new(policies.user),
-            default: Pace::new(policies.default),
+            public: Standing::new(policies.public),
+            user: Standing::new(policies.user),
+            service: Standing::new(policies.service),
+            pod: Standing::new(policies.pod),
+            default: Standing::new(policies.default),
             exempt: Networks::new(policies.exempt),
+            mode: policies.mode,
             meters,
         }
     }
@@ -101,25 +158,36 @@ impl Limits {
     ///
     /// # Errors
     /// [`Refusal::Limited`] over `limits.public`.
-    pub fn by_client(&self, route: &Route, client: IpAddr, now: Now) -> Result<ClientPass<'_>, Refusal> {
-        let mut pass = self.counted(client, Quota::NONE);
-        if let (Some(key), Visibility::Public) = (pass.key, route.visibility) {
-            let step = self
-                .meters
-                .public
-                .debit(key, self.meters.nanos(now.instant), self.public);
-            pass.quota = settle(Scope::Public, self.public, step)?;
+    pub fn by_client(
+        &self,
+        route: &Route,
+        client: IpAddr,
+        attempt: &mut Attempt,
+        now: Now,
+    ) -> Result<ClientPass<'_>, Refusal> {
+        let mut pass = self.uncounted(client);
+        if let (Some(address), Visibility::Public) = (pass.address, route.visibility) {
+            let own = route.limits.as_ref().map(|limits| &limits.public);
+            let own = own.filter(|own| !own.is_empty());
+            // Counted apart, or another service's requests would be held against it.
+            let key = match own {
+                Some(_) => Key::PublicAt(route.service, address),
+                None => Key::Public(address),
+            };
+            if let Some(charge) = self.public.under(own).charge(Scope::Public, key) {
+                pass.quota = self.charge(charge, attempt, now)?;
+            }
         }
         Ok(pass)
     }
 
-    /// The pass of a client whose request was counted before, and stood so then.
-    pub(crate) fn counted(&self, client: IpAddr, quota: Quota) -> ClientPass<'_> {
+    /// The pass of a client whose request is not counted against its address.
+    fn uncounted(&self, client: IpAddr) -> ClientPass<'_> {
         ClientPass {
             limits: self,
-            key: self.key(client),
-            quota,
-            guesses: &self.meters.guesses,
+            address: self.address(client),
+            quota: Quota::NONE,
+            guesses: Key::Guesses,
             patient: false,
         }
     }
@@ -128,8 +196,8 @@ impl Limits {
     /// apart, so that no page can keep its visitors' tokens from being looked at.
     pub fn guest(&self, client: IpAddr) -> ClientPass<'_> {
         ClientPass {
-            guesses: &self.meters.sign_ins,
-            ..self.counted(client, Quota::NONE)
+            guesses: Key::SignIns,
+            ..self.uncounted(client)
         }
     }
 
@@ -138,39 +206,221 @@ impl Limits {
     /// # Errors
     /// [`Refusal::Limited`] over `limits.default`.
     pub fn unknown_host(&self, client: IpAddr, now: Now) -> Result<(), Refusal> {
-        let Some(key) = self.key(client) else { return Ok(()) };
-        let step = self
-            .meters
-            .unknown
-            .debit(key, self.meters.nanos(now.instant), self.default);
-        settle(Scope::Default, self.default, step).map(drop)
+        let charge = self.address(client).map(Key::Unknown);
+        let charge = charge.and_then(|key| self.default.charge(Scope::Default, key));
+        match charge {
+            Some(charge) => self.charge(charge, &mut Attempt::once(), now).map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// Counts the request of a known caller against the user. For an anonymous one the
-    /// quota of its address stands.
+    /// Counts a request that may enter: against its caller, when it is known, and
+    /// against the service and the pod.
     ///
     /// # Errors
-    /// [`Refusal::Limited`] over `limits.user`.
-    pub fn by_caller(&self, pass: &ClientPass<'_>, permit: &Permit, now: Now) -> Result<Quota, Refusal> {
-        let (Some(_), Some(caller)) = (pass.key, permit.caller()) else {
+    /// [`Refusal::Limited`] over `limits.user`, `limits.service` or `limits.pod`.
+    pub fn by_caller(
+        &self,
+        pass: &ClientPass<'_>,
+        route: &Route,
+        permit: &Permit,
+        attempt: &mut Attempt,
+        now: Now,
+    ) -> Result<Quota, Refusal> {
+        if pass.address.is_none() {
             return Ok(pass.quota);
-        };
-        let step = self
-            .meters
-            .user
-            .debit(caller.user.id, self.meters.nanos(now.instant), self.user);
-        settle(Scope::User, self.user, step)
+        }
+        let user = permit.caller().and_then(|caller| {
+            let own = caller.user.limits.as_ref().map(|limits| &limits.user);
+            self.user.under(own).charge(Scope::User, Key::User(caller.user.id))
+        });
+        let own = route.limits.as_ref().map(|limits| &limits.service);
+        let service = self
+            .service
+            .under(own)
+            .charge(Scope::Service, Key::Service(route.service));
+        let pod = self.pod(route).charge(Scope::Pod, Key::Pod(route.pod.id));
+        // Where a caller is known, its own limit stands and not its address's.
+        let mut quota = if user.is_some() { Quota::NONE } else { pass.quota };
+        for charge in [user, service, pod].into_iter().flatten() {
+            quota = quota.tighter(self.charge(charge, attempt, now)?);
+        }
+        Ok(quota)
     }
 
-    /// The key that an address counts under; none when it is exempt.
-    fn key(&self, client: IpAddr) -> Option<u64> {
+    /// Takes the places of a request that is about to go to its pod; they are given back
+    /// when the answer is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal::Limited`] when its caller or its pod has as many under way as it may.
+    pub(crate) fn seats(
+        &self,
+        pass: &ClientPass<'_>,
+        route: &Route,
+        permit: &Permit,
+        upgrade: bool,
+    ) -> Result<Places, Refusal> {
+        let mut places = Places::default();
+        if pass.address.is_none() {
+            return Ok(places);
+        }
+        let user = permit.caller().map(|caller| {
+            let own = caller.user.limits.as_ref().map(|limits| &limits.user);
+            (caller.user.id, self.user.under(own).policy)
+        });
+        let (pod, of_pod) = (route.pod.id, self.pod(route).policy);
+        // Whether it will be a tunnel is the pod's to say: until then it is a request, too.
+        if let Some((user, policy)) = &user {
+            places.requests[0] = self.seat(Scope::UserRequests, Seat::UserRequest(*user), policy)?;
+        }
+        places.requests[1] = self.seat(Scope::PodRequests, Seat::PodRequest(pod), &of_pod)?;
+        if upgrade {
+            if let Some((user, policy)) = &user {
+                places.websockets[0] = self.seat(Scope::UserWebSockets, Seat::UserWebSocket(*user), policy)?;
+            }
+            places.websockets[1] = self.seat(Scope::PodWebSockets, Seat::PodWebSocket(pod), &of_pod)?;
+        }
+        Ok(places)
+    }
+
+    fn seat(&self, scope: Scope, seat: Seat, policy: &Policy) -> Result<Option<Place>, Refusal> {
+        let (bound, lasts) = match seat {
+            Seat::UserRequest(_) | Seat::PodRequest(_) => (policy.requests, false),
+            Seat::UserWebSocket(_) | Seat::PodWebSocket(_) => (policy.websockets, true),
+        };
+        let most = bound.and_then(Bound::at).map(|most| most.0);
+        // A WebSocket may live for days, and be there when a limit comes; the count of
+        // requests nobody limits is not worth its cost.
+        if most.is_none() && !lasts {
+            return Ok(None);
+        }
+        let place = self.meters.places.take(seat, most);
+        match (place, most) {
+            (None, Some(most)) if !policy.is_shadow() => Err(Refusal::Limited(scope, Quota::full(scope, most))),
+            (None, _) => {
+                self.meters.shadow(scope);
+                Ok(self.meters.places.take(seat, None))
+            }
+            (place, _) => Ok(place),
+        }
+    }
+
+    /// The ceiling on the bytes of a service's answers, if it has one. It holds for
+    /// everybody: those who are exempt, too, share the service with the rest.
+    pub fn throttle(&self, route: &Route) -> Option<Throttle> {
+        let own = route.limits.as_ref().map(|limits| &limits.service);
+        let base = self.service.policy;
+        let policy = own.map_or(base, |own| own.over(base));
+        let rate: BitRate = policy.bandwidth.and_then(Bound::at)?;
+        let shared = self.mode != Mode::Memory;
+        (!policy.is_shadow()).then(|| Throttle::new(&self.meters, route.service, rate, shared))
+    }
+
+    fn pod(&self, route: &Route) -> Standing {
+        let own = route.pod.owner.limits.as_ref().map(|limits| &limits.pod);
+        self.pod.under(own)
+    }
+
+    /// Counts one request under one policy; once for each attempt, however often it is
+    /// looked at.
+    fn charge(&self, charge: Charge, attempt: &mut Attempt, now: Now) -> Result<Quota, Refusal> {
+        let step = match attempt.taken(charge.key) {
+            Some(step) => step,
+            // What this edge knows to be over the limit is over it for all: nobody needs
+            // to be asked about that.
+            None if self.asks(&charge, attempt) => {
+                let step = self
+                    .meters
+                    .peek(charge.key, self.meters.nanos(now.instant), charge.pace);
+                if step.is_admit() {
+                    attempt.put_off(charge);
+                }
+                step
+            }
+            None => {
+                let step = self.count(&charge, now.instant);
+                attempt.take(charge.key, step);
+                step
+            }
+        };
+        settle(&charge, step)
+    }
+
+    /// Whether the place where all edges count is to be asked. In shadow mode nobody
+    /// waits for it.
+    fn asks(&self, charge: &Charge, attempt: &Attempt) -> bool {
+        self.mode == Mode::Exact && attempt.can_wait() && !charge.shadow && self.meters.are_together()
+    }
+
+    /// Counts one request at this edge.
+    fn count(&self, charge: &Charge, now: Instant) -> Step {
+        let Charge { key, pace, .. } = *charge;
+        let (meters, nanos) = (&self.meters, self.meters.nanos(now));
+        let step = if self.mode == Mode::Memory {
+            meters.debit(key, nanos, pace)
+        } else if meters.are_together() {
+            let pace = pace.carrying();
+            let step = meters.debit(key, nanos, pace);
+            if step.is_admit() {
+                meters.note(key, pace.interval(), pace.ceiling());
+            }
+            step
+        } else {
+            meters.debit(key, nanos, pace.carrying().share(meters.edges()))
+        };
+        if charge.shadow && !step.is_admit() {
+            meters.shadow(charge.scope);
+        }
+        step
+    }
+
+    /// Puts down what was decided about what an attempt has put off, in its order;
+    /// `None` where nobody answered, so that this edge decides by its part of the limit.
+    pub fn decide(&self, attempt: &mut Attempt, asked_at: Instant, decided: impl IntoIterator<Item = Option<Decided>>) {
+        let mut decided = decided.into_iter();
+        for charge in attempt.take_due() {
+            let Charge { key, pace, .. } = charge;
+            let nanos = self.meters.nanos(asked_at);
+            let step = match decided.next().flatten() {
+                Some(Decided { admitted, debt }) => {
+                    self.meters.raise(key, nanos, debt);
+                    pace.told(nanos, admitted, debt)
+                }
+                None => self
+                    .meters
+                    .debit(key, nanos, pace.carrying().share(self.meters.edges())),
+            };
+            attempt.take(key, step);
+        }
+    }
+
+    /// What an address counts as; nothing when it is exempt.
+    fn address(&self, client: IpAddr) -> Option<Address> {
         let client = canonical(client);
-        (!self.exempt.contains(client)).then(|| address_key(client))
+        (!self.exempt.contains(client)).then(|| Address::from(client))
     }
 }
 
-fn settle(scope: Scope, pace: Pace, step: gcra::Step) -> Result<Quota, Refusal> {
-    Quota::after(scope, pace, step).map_err(|quota| Refusal::Limited(scope, quota))
+/// The places of one request: its caller's, and its pod's.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    requests: [Option<Place>; 2],
+    websockets: [Option<Place>; 2],
+}
+
+impl Places {
+    /// It is a tunnel now.
+    pub(crate) fn upgraded(&mut self) {
+        self.requests = Default::default();
+    }
+}
+
+fn settle(charge: &Charge, step: Step) -> Result<Quota, Refusal> {
+    if charge.shadow {
+        return Ok(Quota::NONE);
+    }
+    let scope = charge.scope;
+    Quota::after(scope, charge.pace, step).map_err(|quota| Refusal::Limited(scope, quota))
 }
 
 /// A client that is within its limit. Only [`Limits::by_client`] makes one; auth asks
@@ -179,10 +429,10 @@ fn settle(scope: Scope, pace: Pace, step: gcra::Step) -> Result<Quota, Refusal> 
 pub struct ClientPass<'l> {
     limits: &'l Limits,
     /// `None` for an exempt address.
-    key: Option<u64>,
+    address: Option<Address>,
     quota: Quota,
     /// What counts its wrong guesses.
-    guesses: &'l Meter<u64>,
+    guesses: fn(Address) -> Key,
     patient: bool,
 }
 
@@ -198,9 +448,9 @@ impl ClientPass<'_> {
         self.patient
     }
 
-    /// Where the client stands.
-    pub(crate) fn quota(&self) -> Quota {
-        self.quota
+    fn guess(&self) -> Option<Charge> {
+        let key = (self.guesses)(self.address?);
+        self.limits.default.charge(Scope::Default, key)
     }
 
     /// Whether the address may have one more credential verified that is not known
@@ -209,61 +459,27 @@ impl ClientPass<'_> {
     /// # Errors
     /// [`Refusal::Limited`] when it has guessed wrong too often.
     pub fn may_guess(&self, now: Now) -> Result<(), Refusal> {
-        let Some(key) = self.key else { return Ok(()) };
-        let Limits { meters, default, .. } = self.limits;
-        let step = self.guesses.peek(key, meters.nanos(now.instant), *default);
-        settle(Scope::Default, *default, step).map(drop)
+        let Some(charge) = self.guess() else { return Ok(()) };
+        let meters = &self.limits.meters;
+        let step = meters.peek(charge.key, meters.nanos(now.instant), charge.pace.carrying());
+        settle(&charge, step).map(drop)
     }
 
     /// Counts a credential that turned out to be bad.
     pub fn guessed_wrong(&self, now: Now) {
-        if let Some(key) = self.key {
-            let Limits { meters, default, .. } = self.limits;
+        if let Some(charge) = self.guess() {
             // Over the limit already is over the limit still.
-            let _ = self.guesses.debit(key, meters.nanos(now.instant), *default);
+            let _ = self.limits.count(&charge, now.instant);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use model::config::{Problem, Secrets};
+    use std::time::Duration;
 
     use super::*;
     use crate::world::{World, ip, policies};
-
-    struct NoSecrets;
-
-    impl Secrets for NoSecrets {
-        fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-            Err(path.to_owned())
-        }
-
-        fn env(&self, name: &str) -> Result<String, String> {
-            Err(name.to_owned())
-        }
-    }
-
-    fn read(text: &str) -> (Policies, Vec<Problem>) {
-        let mut section = Section::new("limits", text.parse().expect("TOML"), &NoSecrets);
-        let policies = Policies::read(&mut section);
-        (policies, section.finish())
-    }
-
-    #[test]
-    fn the_section_has_defaults_and_reports_every_problem() {
-        assert_eq!(read(""), (Policies::default(), Vec::new()));
-        let (policies, problems) = read("public = \"5/s\"\nexempt = [\"10.0.0.0/8\", \"::1/128\"]");
-        assert_eq!(problems, []);
-        assert_eq!((policies.public.count.get(), policies.exempt.len()), (5, 2));
-        assert_eq!(policies.user, Policies::default().user);
-        let (_, problems) = read("public = 5\nuser = \"0/1m\"\nexempt = [\"10.0.0.0/33\"]\nburst = 3");
-        let keys: Vec<String> = problems.into_iter().map(|problem| problem.key).collect();
-        assert_eq!(
-            keys,
-            ["limits.public", "limits.user", "limits.exempt[0]", "limits.burst"]
-        );
-    }
 
     #[test]
     fn a_reload_forgives_nobody_and_punishes_nobody() {
@@ -272,7 +488,12 @@ mod tests {
         let meters = Arc::new(Meters::default());
         let client = ip("192.0.2.1");
         let visit = |limits: &Limits, seconds: u64| {
-            let pass = limits.by_client(&route, client, world.at(Duration::from_secs(seconds)));
+            let pass = limits.by_client(
+                &route,
+                client,
+                &mut Attempt::once(),
+                world.at(Duration::from_secs(seconds)),
+            );
             pass.map(|pass| pass.quota.remaining())
                 .map_err(|refusal| match refusal {
                     Refusal::Limited(_, quota) => quota.retry_after(),
@@ -291,7 +512,7 @@ mod tests {
         assert_eq!(visit(&higher, 1), Ok(Some(0)));
         // What one owed under a policy by the day is not held against one by the minute.
         let by_day = Policies {
-            public: "2/24h".parse().expect("a rate"),
+            public: Policy::of("2/24h".parse().expect("a rate")),
             ..policies([1, 1, 1])
         };
         let by_day = Limits::new(by_day, Arc::new(Meters::default()));

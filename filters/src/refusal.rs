@@ -58,19 +58,58 @@ pub enum Scope {
     Public,
     /// `limits.user`: a known caller.
     User,
+    /// Its requests under way at once.
+    UserRequests,
+    /// Its WebSockets.
+    UserWebSockets,
+    /// `limits.service`: all callers of a service.
+    Service,
+    /// `limits.pod`: all callers of a pod.
+    Pod,
+    /// Its requests under way at once.
+    PodRequests,
+    /// Its WebSockets.
+    PodWebSockets,
     /// `limits.default`: an address whose requests nobody vouches for (unknown
     /// hosts, credentials that failed).
     Default,
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Public,
+        Self::User,
+        Self::UserRequests,
+        Self::UserWebSockets,
+        Self::Service,
+        Self::Pod,
+        Self::PodRequests,
+        Self::PodWebSockets,
+        Self::Default,
+    ];
+
     /// The word in metrics, and the policy's name in `RateLimit-Policy`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
             Self::User => "user",
+            Self::UserRequests => "user_requests",
+            Self::UserWebSockets => "user_websockets",
+            Self::Service => "service",
+            Self::Pod => "pod",
+            Self::PodRequests => "pod_requests",
+            Self::PodWebSockets => "pod_websockets",
             Self::Default => "default",
         }
+    }
+
+    /// Whether it counts what is under way, not what comes in a time.
+    pub const fn is_at_once(self) -> bool {
+        matches!(
+            self,
+            Self::UserRequests | Self::UserWebSockets | Self::PodRequests | Self::PodWebSockets
+        )
     }
 }
 
@@ -138,6 +177,9 @@ impl Refusal {
             Self::Login(LoginFault::OtherBrowser) => "This sign-in began in another browser, or too long ago.",
             Self::Login(LoginFault::Used) => "This sign-in has been used.",
             Self::Login(LoginFault::Unavailable) => "Signing in does not work at the moment.",
+            Self::Limited(scope, _) if scope.is_at_once() => {
+                "Too many requests at once. Wait until another one has ended, then try again."
+            }
             Self::Limited(..) => "Too many requests. Wait a moment, then try again.",
             Self::PodStopped => "This pod is stopped.",
             Self::HeaderTimeout => "The request took too long to arrive.",

@@ -18,8 +18,8 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::config::{Problem, Secrets, Section};
 use model::{
-    IssuerKey, Name, PodId, PodState, Rate, Route, RoutedPod, RoutedShare, RoutedTeam, SESSION_TYPE, ServiceId, TeamId,
-    UnixMillis, User, UserId, Visibility,
+    IssuerKey, Name, PodId, PodState, Policy, Rate, Route, RoutedPod, RoutedShare, RoutedTeam, SESSION_TYPE, ServiceId,
+    TeamId, UnixMillis, User, UserId, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -404,15 +404,18 @@ impl Table for World {
 
 /// Policies of so many a minute: public, user, default.
 pub(crate) fn policies(counts: [u32; 3]) -> Policies {
-    let [public, user, default] = counts.map(|count| Rate {
-        count: NonZeroU32::new(count).expect("over zero"),
-        window: Duration::from_secs(60),
+    let [public, user, default] = counts.map(|count| {
+        Policy::of(Rate {
+            count: NonZeroU32::new(count).expect("over zero"),
+            window: Duration::from_secs(60),
+        })
     });
     Policies {
         public,
         user,
         default,
         exempt: vec!["10.0.0.0/8".parse().expect("a network")],
+        ..Policies::default()
     }
 }
 

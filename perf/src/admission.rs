@@ -13,7 +13,7 @@ use http::Request;
 use http::request::Parts;
 use integration::token::Signer;
 use model::config::{Secrets, Section};
-use model::{Rate, Revision, Update};
+use model::{Policy, Revision, Update};
 
 use crate::fleet::{self, Service};
 
@@ -74,7 +74,7 @@ pub fn gate(more: &[&Signer]) -> Result<Gate> {
     if let Some(problem) = problems.first() {
         bail!("{problem}");
     }
-    let ample: Rate = "1000000000/1s".parse().context("a rate")?;
+    let ample = Policy::of("1000000000/1s".parse().context("a rate")?);
     let policies = Policies {
         public: ample,
         user: ample,

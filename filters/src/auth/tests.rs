@@ -48,7 +48,7 @@ impl Desk {
         let route = self.world.service(service);
         let pass = self
             .limits
-            .by_client(&route, ip("192.0.2.1"), now)
+            .by_client(&route, ip("192.0.2.1"), &mut crate::Attempt::once(), now)
             .expect("a generous limit");
         let visit = Visit {
             table: &self.world,

@@ -4,18 +4,19 @@
 //! That number, the theoretical arrival time (TAT), is when the key's debt will be
 //! paid: each request adds one interval to it, time passing pays it off, and a
 //! request that would bring it more than the tolerance ahead of now is refused. In
-//! any stretch of time `t` at most `count + t / interval` requests pass, and one
+//! any stretch of time `t` at most `burst + t / interval` requests pass, and one
 //! who asks no faster than the rate is never refused.
 //!
 //! A TAT that is not in the future says nothing, so forgetting it is free.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use model::Rate;
 
 /// How far the clock readings of two requests in flight may be apart. A debt beyond
-/// the tolerance by more than this cannot come from the policy at hand: it was made
-/// under another one, before a reload.
+/// what may be carried by more than this cannot come from the policy at hand: it was
+/// made under another one, before a reload.
 const SKEW: u64 = 1_000_000_000;
 
 /// A rate in the step's units, nanoseconds.
@@ -23,26 +24,98 @@ const SKEW: u64 = 1_000_000_000;
 pub(crate) struct Pace {
     /// What one request costs; at least 1.
     interval: u64,
-    /// The largest debt: `count` intervals.
+    /// The largest debt that a request may bring about: the burst's intervals.
     tolerance: u64,
+    /// The largest debt there can be: more is another policy's.
+    carried: u64,
     rate: Rate,
 }
 
 impl Pace {
-    pub(crate) fn new(rate: Rate) -> Self {
+    /// The pace of a rate of which so many requests may come at once.
+    pub(crate) fn new(rate: Rate, burst: NonZeroU32) -> Self {
         // Rounded up: a limit may be a nanosecond strict, never lax.
-        let count = u64::from(rate.count.get());
         let window = u64::try_from(rate.window.as_nanos()).unwrap_or(u64::MAX);
-        let interval = window.div_ceil(count).max(1);
+        let interval = window.div_ceil(rate.count.get().into()).max(1);
+        let tolerance = interval.saturating_mul(burst.get().into());
         Self {
             interval,
-            tolerance: interval.saturating_mul(count),
+            tolerance,
+            carried: tolerance,
             rate,
+        }
+    }
+
+    /// The same where several edges count: what they let pass before they heard of each
+    /// other is a debt beyond the burst, and is paid before anything more passes. No more
+    /// than another burst is carried, so that nobody waits for more than two windows.
+    #[must_use]
+    pub(crate) fn carrying(self) -> Self {
+        Self {
+            carried: self.tolerance.saturating_mul(2),
+            ..self
+        }
+    }
+
+    /// One of so many equal parts of it, for edges that do not hear of each other. One
+    /// request passes anywhere, however small the part.
+    #[must_use]
+    pub(crate) fn share(self, edges: u32) -> Self {
+        let interval = self.interval.saturating_mul(edges.max(1).into());
+        let tolerance = self.tolerance.max(interval);
+        Self {
+            interval,
+            tolerance,
+            carried: self.carried.max(tolerance),
+            rate: self.rate,
         }
     }
 
     pub(crate) fn rate(self) -> Rate {
         self.rate
+    }
+
+    /// What one request adds to a debt, in nanoseconds.
+    pub(crate) fn interval(self) -> u64 {
+        self.interval
+    }
+
+    /// The largest debt that a request may bring about, in nanoseconds.
+    pub(crate) fn tolerance(self) -> u64 {
+        self.tolerance
+    }
+
+    /// The largest debt there can be, in nanoseconds, that is not another policy's.
+    pub(crate) fn ceiling(self) -> u64 {
+        self.carried.saturating_add(SKEW)
+    }
+
+    /// What is said of a key that owes this much after a request that has passed.
+    fn passed(self, now: u64, debt: u64) -> Step {
+        let remaining = self.tolerance.saturating_sub(debt) / self.interval;
+        Step::Admit {
+            tat: now.saturating_add(debt),
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            reset: Duration::from_nanos(debt),
+        }
+    }
+
+    /// What is said of a key that owes this much without the request.
+    fn stopped(self, now: u64, debt: u64) -> Step {
+        let after = debt.saturating_add(self.interval);
+        Step::Refuse {
+            tat: now.saturating_add(debt),
+            wait: Duration::from_nanos(after.saturating_sub(self.tolerance)),
+        }
+    }
+
+    /// What somebody else decided about a request, who keeps the debt.
+    pub(crate) fn told(self, now: u64, admitted: bool, debt: u64) -> Step {
+        if admitted {
+            self.passed(now, debt)
+        } else {
+            self.stopped(now, debt)
+        }
     }
 }
 
@@ -67,26 +140,29 @@ pub(crate) enum Step {
     },
 }
 
+impl Step {
+    pub(crate) fn tat(self) -> u64 {
+        let (Self::Admit { tat, .. } | Self::Refuse { tat, .. }) = self;
+        tat
+    }
+
+    pub(crate) fn is_admit(self) -> bool {
+        matches!(self, Self::Admit { .. })
+    }
+}
+
 /// One request at `now` against a key whose TAT is `tat`, both in nanoseconds since
 /// one and the same moment.
 pub(crate) fn step(tat: u64, now: u64, pace: Pace) -> Step {
     let mut debt = tat.saturating_sub(now);
-    if debt > pace.tolerance.saturating_add(SKEW) {
+    if debt > pace.ceiling() {
         debt = pace.tolerance;
     }
     let after = debt.saturating_add(pace.interval);
     if after <= pace.tolerance {
-        let remaining = (pace.tolerance - after) / pace.interval;
-        Step::Admit {
-            tat: now.saturating_add(after),
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            reset: Duration::from_nanos(after),
-        }
+        pace.passed(now, after)
     } else {
-        Step::Refuse {
-            tat: now.saturating_add(debt),
-            wait: Duration::from_nanos(after - pace.tolerance),
-        }
+        pace.stopped(now, debt)
     }
 }
 
@@ -98,15 +174,18 @@ mod tests {
 
     use super::*;
 
+    fn burst(count: u32, window: Duration, burst: u32) -> Pace {
+        let count = NonZeroU32::new(count).expect("over zero");
+        Pace::new(Rate { count, window }, NonZeroU32::new(burst).expect("over zero"))
+    }
+
     fn pace(count: u32, window: Duration) -> Pace {
-        Pace::new(Rate {
-            count: NonZeroU32::new(count).expect("over zero"),
-            window,
-        })
+        burst(count, window, count)
     }
 
     fn paces() -> impl Strategy<Value = Pace> {
-        (1..2_000_u32, 1..120_000_u64).prop_map(|(count, ms)| pace(count, Duration::from_millis(ms)))
+        (1..2_000_u32, 1..120_000_u64, 1..3_000_u32)
+            .prop_map(|(count, ms, most)| burst(count, Duration::from_millis(ms), most))
     }
 
     #[test]
@@ -154,7 +233,7 @@ mod tests {
 
     proptest! {
         /// Whatever the schedule, and though clock readings come out of order by up to
-        /// the skew: between any two admitted requests lie at most `count + t / interval`.
+        /// the skew: between any two admitted requests lie at most `burst + t / interval`.
         #[test]
         fn no_schedule_gets_more(
             pace in paces(),
@@ -178,7 +257,7 @@ mod tests {
             for (from, first) in admitted.iter().enumerate() {
                 for (to, last) in admitted.iter().enumerate().skip(from) {
                     let passed = (to - from + 1) as u64;
-                    let allowed = u64::from(pace.rate.count.get()) + last.saturating_sub(*first) / pace.interval;
+                    let allowed = pace.tolerance / pace.interval + last.saturating_sub(*first) / pace.interval;
                     prop_assert!(passed <= allowed, "{passed} of {allowed}");
                 }
             }
@@ -210,6 +289,38 @@ mod tests {
                 let early = matches!(step(tat, then - 1, pace), Step::Refuse { .. });
                 prop_assert!(early);
             }
+        }
+
+        /// Parts of a pace let no more pass together than the whole, but for the one that
+        /// each part lets pass; and each passes its part of the rate.
+        #[test]
+        fn shares_add_up(pace in paces(), edges in 1..20_u32, asked in 1..200_u64) {
+            let share = pace.share(edges);
+            let until = pace.interval * asked;
+            let (mut passed, mut tat) = (0, 0);
+            let mut now = 0;
+            while now <= until {
+                let taken = step(tat, now, share);
+                tat = taken.tat();
+                passed += u64::from(taken.is_admit());
+                now += pace.interval.div_ceil(4);
+            }
+            let whole = (pace.tolerance + until) / pace.interval;
+            prop_assert!(passed * u64::from(edges) <= whole + u64::from(edges), "{passed} x {edges} of {whole}");
+            prop_assert!((passed + 1) * u64::from(edges) > asked, "{passed} x {edges} under {asked}");
+        }
+
+        /// What others let pass beyond the burst is paid before anything more passes.
+        #[test]
+        fn a_debt_beyond_the_burst_is_paid(pace in paces(), more in 0.0..1.0_f64) {
+            let pace = pace.carrying();
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            let debt = pace.tolerance + (pace.tolerance as f64 * more) as u64;
+            let Step::Refuse { tat, wait } = step(debt, 0, pace) else {
+                return Err(TestCaseError::fail("admitted over the burst"));
+            };
+            prop_assert_eq!(tat, debt);
+            prop_assert_eq!(wait, Duration::from_nanos(debt - pace.tolerance + pace.interval));
         }
 
         /// What is left from another policy delays nobody beyond one interval of this one.

@@ -8,19 +8,15 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use model::UserId;
 use papaya::HashMap;
 
 use super::gcra::{Pace, Step, step};
 
 /// Marks an entry that a sweep is taking out: whoever meets it looks again.
-const DEAD: u64 = u64::MAX;
+pub(super) const DEAD: u64 = u64::MAX;
 
 /// How often at most a request sweeps when it finds its meter full.
 const FULL_SWEEP: u64 = 10_000_000_000;
@@ -47,7 +43,7 @@ impl<K> fmt::Debug for Meter<K> {
 }
 
 impl<K: Hash + Eq + Copy> Meter<K> {
-    fn new(max_keys: usize) -> Self {
+    pub(super) fn new(max_keys: usize) -> Self {
         Self {
             tats: HashMap::with_hasher(RandomState::default()),
             max_keys,
@@ -59,11 +55,34 @@ impl<K: Hash + Eq + Copy> Meter<K> {
 
     /// Counts one request.
     pub(crate) fn debit(&self, key: K, now: u64, pace: Pace) -> Step {
+        self.update(key, now, |tat| {
+            let taken = step(tat, now, pace);
+            (taken.tat(), taken)
+        })
+    }
+
+    /// Adds to a key's debt whatever it is, but to no more than so much; the debt now.
+    pub(crate) fn owe(&self, key: K, now: u64, cost: u64, most: u64) -> u64 {
+        self.update(key, now, |tat| {
+            let debt = tat.saturating_sub(now).saturating_add(cost).min(most);
+            (now.saturating_add(debt), debt)
+        })
+    }
+
+    /// Learns that a key owes at least so much: others have counted it, too.
+    pub(crate) fn raise(&self, key: K, now: u64, debt: u64) {
+        if debt > 0 {
+            self.update(key, now, |tat| (tat.max(now.saturating_add(debt)), ()));
+        }
+    }
+
+    /// Changes a key's TAT by `f`, from 0 when there is none; `f` may be called again.
+    fn update<R>(&self, key: K, now: u64, f: impl Fn(u64) -> (u64, R)) -> R {
         let tats = self.tats.pin();
         loop {
             if let Some(cell) = tats.get(&key) {
-                if let Some(taken) = take(cell, now, pace) {
-                    return taken;
+                if let Some(result) = change(cell, &f) {
+                    return result;
                 }
                 // Found dead: finish the sweep's work, then start afresh. Only a dead
                 // entry goes, should another thread have been faster.
@@ -72,13 +91,12 @@ impl<K: Hash + Eq + Copy> Meter<K> {
             }
             if tats.len() >= self.max_keys
                 && !self.make_room(now)
-                && let Some(taken) = take(self.slot(&key), now, pace)
+                && let Some(result) = change(self.slot(&key), &f)
             {
-                return taken;
+                return result;
             }
-            let first = step(0, now, pace);
-            let (Step::Admit { tat, .. } | Step::Refuse { tat, .. }) = first;
-            if tats.try_insert(key, AtomicU64::new(tat)).is_ok() {
+            let (tat, first) = f(0);
+            if tats.try_insert(key, AtomicU64::new(tat.min(DEAD - 1))).is_ok() {
                 return first;
             }
         }
@@ -116,7 +134,8 @@ impl<K: Hash + Eq + Copy> Meter<K> {
         }
     }
 
-    fn sweep(&self, now: u64) {
+    /// Drops what says nothing any more.
+    pub(super) fn sweep(&self, now: u64) {
         self.tats.pin().retain(|_, cell| {
             let tat = cell.load(Ordering::Relaxed);
             if tat == DEAD {
@@ -130,106 +149,29 @@ impl<K: Hash + Eq + Copy> Meter<K> {
         });
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.tats.len()
     }
 }
 
-/// Takes a step on a cell; `None` when the cell is dead. The TAT is all there is to
+/// Changes a cell by `f`; `None` when the cell is dead. The TAT is all there is to
 /// agree on, so relaxed order is enough.
-fn take(cell: &AtomicU64, now: u64, pace: Pace) -> Option<Step> {
+fn change<R>(cell: &AtomicU64, f: impl Fn(u64) -> (u64, R)) -> Option<R> {
     let mut seen = cell.load(Ordering::Relaxed);
     loop {
         if seen == DEAD {
             return None;
         }
-        let taken = step(seen, now, pace);
-        let (Step::Admit { tat, .. } | Step::Refuse { tat, .. }) = taken;
+        let (tat, result) = f(seen);
         // A step past the end of time must not look dead.
         let tat = tat.min(DEAD - 1);
         if tat == seen {
-            return Some(taken);
+            return Some(result);
         }
         match cell.compare_exchange_weak(seen, tat, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return Some(taken),
+            Ok(_) => return Some(result),
             Err(newer) => seen = newer,
         }
-    }
-}
-
-/// Every counter of the limits. Shared by the gates before and after a reload, so
-/// that reloading forgives nobody.
-#[derive(Debug)]
-pub struct Meters {
-    /// The first moment that was asked about: time is counted from there.
-    epoch: OnceLock<Instant>,
-    pub(super) public: Meter<u64>,
-    /// Credentials that were wrong.
-    pub(super) guesses: Meter<u64>,
-    /// Sign-ins that were: other sites' pages can make a browser try those.
-    pub(super) sign_ins: Meter<u64>,
-    /// Hosts that do not exist: any page can make a browser ask for those.
-    pub(super) unknown: Meter<u64>,
-    pub(super) user: Meter<UserId>,
-}
-
-impl Default for Meters {
-    fn default() -> Self {
-        Self::with_max_keys(Self::MAX_KEYS)
-    }
-}
-
-impl Meters {
-    /// Keys that each meter keeps apart.
-    pub const MAX_KEYS: usize = 1 << 20;
-
-    /// Empty meters that each keep at most so many keys apart.
-    pub fn with_max_keys(max_keys: usize) -> Self {
-        Self {
-            epoch: OnceLock::new(),
-            public: Meter::new(max_keys),
-            guesses: Meter::new(max_keys),
-            sign_ins: Meter::new(max_keys),
-            unknown: Meter::new(max_keys),
-            user: Meter::new(max_keys),
-        }
-    }
-
-    /// Drops what says nothing any more. To be called every few seconds, from a thread
-    /// that may be busy for a while: it visits every key (a million take in the order
-    /// of 100 ms), and holds up no request meanwhile.
-    pub fn sweep(&self, now: Instant) {
-        let now = self.nanos(now);
-        self.public.sweep(now);
-        self.guesses.sweep(now);
-        self.sign_ins.sweep(now);
-        self.unknown.sweep(now);
-        self.user.sweep(now);
-    }
-
-    /// How many keys owe something, about.
-    pub fn keys(&self) -> usize {
-        let by_address = [&self.public, &self.guesses, &self.sign_ins, &self.unknown];
-        by_address.map(Meter::len).iter().sum::<usize>() + self.user.len()
-    }
-
-    /// Nanoseconds since the epoch: 584 years fit.
-    pub(super) fn nanos(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(*self.epoch.get_or_init(|| now));
-        u64::try_from(since.as_nanos()).unwrap_or(DEAD - 1)
-    }
-}
-
-/// The key of an address: an IPv4 address, or the /64 of an IPv6 one, which is the
-/// least that one subscriber is given.
-///
-/// Both fit one number: an IPv4 address could only be taken for a network in
-/// `::/32`, which nobody is given (RFC 4291, 2.5; RFC 6890).
-pub(super) fn address_key(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        // The upper half of 128 bits fits 64.
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
     }
 }
 
@@ -240,20 +182,12 @@ mod tests {
     use super::*;
 
     fn pace(text: &str) -> Pace {
-        Pace::new(text.parse().expect(text))
+        let rate: model::Rate = text.parse().expect(text);
+        Pace::new(rate, rate.count)
     }
 
     fn admitted(step: Step) -> bool {
-        matches!(step, Step::Admit { .. })
-    }
-
-    #[test]
-    fn addresses_count_by_subscriber() {
-        let key = |text: &str| address_key(text.parse().expect(text));
-        assert_eq!(key("2001:db8::1"), key("2001:db8:0:0:ffff::2"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
-        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        step.is_admit()
     }
 
     #[test]
@@ -305,6 +239,25 @@ mod tests {
     }
 
     #[test]
+    fn what_others_counted_only_adds() {
+        let meter = Meter::new(10);
+        let pace = pace("2/2s").carrying();
+        let second = 1_000_000_000;
+        meter.raise(1_u64, 0, second);
+        meter.raise(1, 0, second / 2);
+        assert!(admitted(meter.debit(1, 0, pace)));
+        assert!(!admitted(meter.debit(1, 0, pace)));
+        // Four requests' worth: two are over the burst and are waited for.
+        meter.raise(1, 0, 4 * second);
+        assert!(!admitted(meter.debit(1, 2 * second, pace)));
+        assert!(admitted(meter.debit(1, 3 * second, pace)));
+        meter.raise(2, 0, 0);
+        assert_eq!(meter.len(), 1, "nothing is kept of nothing");
+        assert_eq!(meter.owe(2, 0, 3, 4), 3);
+        assert_eq!(meter.owe(2, 0, 3, 4), 4);
+    }
+
+    #[test]
     fn a_count_on_a_swept_entry_starts_afresh() {
         let meter = Meter::new(10);
         let pace = pace("1/1s");
@@ -314,7 +267,7 @@ mod tests {
         let held = tats.get(&1).expect("just counted");
         meter.sweep(later);
         assert_eq!(
-            take(held, later, pace),
+            change(held, |tat| (tat + 1, ())),
             None,
             "whoever still holds the entry must look again"
         );

@@ -1,5 +1,6 @@
 //! Where a caller stands with a limit, and the header fields that say so.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -54,6 +55,28 @@ impl Quota {
         match step {
             Step::Admit { remaining, reset, .. } => Ok(standing(remaining, reset, false)),
             Step::Refuse { wait, .. } => Err(standing(0, wait, true)),
+        }
+    }
+
+    /// What it means that as many things are under way as may be: wait until one ends.
+    pub(super) fn full(scope: Scope, most: NonZeroU32) -> Self {
+        Self(Some(Standing {
+            scope,
+            limit: most.get(),
+            window: 0,
+            remaining: 0,
+            reset: 1,
+            refused: true,
+        }))
+    }
+
+    /// The one that binds sooner.
+    #[must_use]
+    pub(super) fn tighter(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(one), Some(another)) if another.remaining < one.remaining => other,
+            (Some(_), _) => self,
+            (None, _) => other,
         }
     }
 
@@ -114,6 +137,9 @@ impl Standing {
             to.extend_from_slice(b";w=");
             decimal(to, self.window);
         }
+        if self.scope.is_at_once() {
+            to.extend_from_slice(b";qu=\"concurrent-requests\"");
+        }
     }
 
     /// `"user";r=999;t=1`
@@ -121,8 +147,11 @@ impl Standing {
         self.write_name(to);
         to.extend_from_slice(b";r=");
         decimal(to, self.remaining);
-        to.extend_from_slice(b";t=");
-        decimal(to, self.reset);
+        // Nobody knows when something that is under way will end.
+        if !self.scope.is_at_once() {
+            to.extend_from_slice(b";t=");
+            decimal(to, self.reset);
+        }
     }
 
     /// A structured-field string; the words need no escapes.
@@ -146,14 +175,15 @@ mod tests {
     #[test]
     fn fields_as_the_draft_writes_them() {
         let check = |rate: &str, tat: u64, expected: &[(&str, &str)]| {
-            let pace = Pace::new(rate.parse().expect(rate));
+            let rate: model::Rate = rate.parse().expect(rate);
+            let pace = Pace::new(rate, rate.count);
             let (Ok(quota) | Err(quota)) = Quota::after(Scope::User, pace, step(tat, 0, pace));
             let got: Vec<_> = quota.headers().collect();
             let got: Vec<_> = got
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.to_str().expect("ASCII")))
                 .collect();
-            assert_eq!(got, expected, "{rate} {tat}");
+            assert_eq!(got, expected, "{rate:?} {tat}");
         };
         let second = 1_000_000_000;
         check(
@@ -187,5 +217,15 @@ mod tests {
             &[("ratelimit-policy", "\"user\";q=5"), ("ratelimit", "\"user\";r=4;t=1")],
         );
         assert_eq!(Quota::NONE.headers().count(), 0);
+        let full = Quota::full(Scope::PodWebSockets, NonZeroU32::MIN);
+        let fields: Vec<_> = full.headers().map(|(_, value)| value).collect();
+        assert_eq!(
+            fields,
+            [
+                "\"pod_websockets\";q=1;qu=\"concurrent-requests\"",
+                "\"pod_websockets\";r=0",
+                "1"
+            ]
+        );
     }
 }

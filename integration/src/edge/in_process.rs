@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use ::edge::config::{PodNetwork, Sections, read};
 use ::edge::{Client, Config, Edge, Handle, Table};
+use edge::exchange::Options;
 use filters::limit::Policies;
 use model::config::{Problem, Secrets, Section};
 use model::{Change, Entity, Key, Revision, Update};
@@ -200,9 +201,10 @@ fn load(
     let (mut auth, mut limits) = (section("auth"), section("limits"));
     let (fixed, options) = read(&mut sections);
     let config = Config {
-        client: Client::read(&mut auth),
+        client: Client::read(&mut auth, "ca"),
         auth: Arc::new(filters::auth::Config::read(&mut auth, &options.domain)),
         limits: Policies::read(&mut limits),
+        exchange: Options::read(&mut limits),
         options,
     };
     let Sections { edge, tls, log, .. } = sections;

@@ -85,9 +85,10 @@ pub(crate) enum FetchError {
 }
 
 impl Client {
-    /// Reads `auth.ca`, a PEM file of authorities that count beside the system's.
-    pub fn read(auth: &mut Section<'_>) -> Self {
-        let Some(pem) = auth.file("ca") else {
+    /// Reads a key such as `auth.ca`, a PEM file of authorities that count beside the
+    /// system's.
+    pub fn read(section: &mut Section<'_>, key: &str) -> Self {
+        let Some(pem) = section.file(key) else {
             return Self::default();
         };
         match authorities(&pem) {
@@ -96,7 +97,7 @@ impl Client {
                 tls: OnceCell::new(),
             })),
             Err(why) => {
-                auth.problem("ca", why);
+                section.problem(key, why);
                 Self::default()
             }
         }
@@ -144,7 +145,16 @@ impl Client {
         }
     }
 
-    async fn tls(&self) -> Result<&TlsConnector, FetchError> {
+    /// Whether both take the same authorities' word.
+    pub(crate) fn trusts_the_same(&self, other: &Self) -> bool {
+        self.0.extra == other.0.extra
+    }
+
+    /// What makes TLS connections by these authorities.
+    ///
+    /// # Errors
+    /// [`FetchError::Authorities`].
+    pub(crate) async fn tls(&self) -> Result<&TlsConnector, FetchError> {
         let make = async || {
             let extra = self.0.extra.clone();
             // The system's are files, some hundred of them.
@@ -363,7 +373,7 @@ mod tests {
             let files = Files(content.to_vec());
             let table = format!("ca = \"{name}\"").parse().expect("TOML");
             let mut section = Section::new("auth", table, &files);
-            let client = Client::read(&mut section);
+            let client = Client::read(&mut section, "ca");
             let problems: Vec<Problem> = section.finish();
             (client.0.extra.len(), problems.iter().map(ToString::to_string).collect())
         };

@@ -5,13 +5,11 @@
 //! issuer of whose keys none has come yet verifies nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use filters::KeySource;
 use filters::auth::{KeySet, KeySetError};
-use filters::client::Client as Asker;
-use filters::{Admitted, Attempt, Denied, KeySource, Now};
-use http::request::Parts;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use rand::RngExt as _;
@@ -19,8 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::fetch::{Client, FetchError};
-use crate::shared::{Settings, Shared};
-use crate::table::EntryRef;
+use crate::shared::Shared;
 
 /// How long a request waits for a key it needs.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -96,10 +93,11 @@ impl Feed {
     }
 
     /// Hope for a key that was not known a moment ago.
-    fn hope(&self) -> Hope<'_> {
+    fn hope(self: Arc<Self>) -> Hope {
         let fetches = self.fetches.subscribe();
         let seen = *fetches.borrow();
         Hope {
+            until: tokio::time::Instant::now() + PATIENCE,
             feed: self,
             fetches,
             seen,
@@ -110,8 +108,9 @@ impl Feed {
 
 /// What a request may wait for: the fetch that is under way, which may have begun before
 /// the key was published, then the first that begins after the request came.
-struct Hope<'f> {
-    feed: &'f Feed,
+pub(crate) struct Hope {
+    until: tokio::time::Instant,
+    feed: Arc<Feed>,
     fetches: watch::Receiver<Fetches>,
     seen: Fetches,
     next: Option<Stage>,
@@ -122,7 +121,7 @@ enum Stage {
     Demanded,
 }
 
-impl Hope<'_> {
+impl Hope {
     /// Waits for the next fetch to be over; false when there is none to wait for.
     async fn comes(&mut self) -> bool {
         let Fetches { begun, over } = self.seen;
@@ -149,51 +148,22 @@ enum RefreshError {
 }
 
 impl Shared {
-    /// Asks the gate about a request.
-    pub(crate) fn consider(
-        &self,
-        request: &Parts,
-        asker: &Asker,
-        attempt: &mut Attempt,
-        now: Now,
-    ) -> (Arc<Settings>, Result<Admitted<EntryRef>, Denied<EntryRef>>) {
-        let settings = Arc::clone(&*self.settings());
-        let judged = settings
-            .gate
-            .consider(&self.table.snapshot(), request, asker, attempt, now);
-        (settings, judged)
-    }
-
-    /// Asks the gate again about a request that lacks a key of this source, when new keys
-    /// have come, or none will.
-    pub(crate) async fn reconsider(
-        &self,
-        request: &Parts,
-        asker: &Asker,
-        mut attempt: Attempt,
-        source: &KeySource,
-    ) -> (Arc<Settings>, Result<Admitted<EntryRef>, Denied<EntryRef>>) {
-        let now = || Now {
-            instant: Instant::now(),
-            unix: SystemTime::now().into(),
-        };
-        let until = tokio::time::Instant::now() + PATIENCE;
-        let feed = self.settings().feed(source).map(Arc::clone);
-        if let Some(feed) = feed {
-            let mut hope = feed.hope();
-            loop {
-                // At first, too: a fetch may have ended since the request was looked at.
-                match self.consider(request, asker, &mut attempt, now()) {
-                    (_, Err(Denied { lacks: Some(_), .. })) => {}
-                    decided => return decided,
-                }
-                if !matches!(tokio::time::timeout_at(until, hope.comes()).await, Ok(true)) {
-                    break;
-                }
+    /// Waits for a key of this source that was not known when a request was looked at;
+    /// false when there is nothing more to wait for. `hope` is kept from one look to the
+    /// next.
+    pub(crate) async fn await_key(&self, source: &KeySource, hope: &mut Option<Hope>) -> bool {
+        match hope {
+            // A fetch may have ended since the request was looked at: look again first.
+            None => {
+                let feed = self.settings().feed(source).map(Arc::clone);
+                *hope = feed.map(Feed::hope);
+                hope.is_some()
+            }
+            Some(hope) => {
+                let until = hope.until;
+                matches!(tokio::time::timeout_at(until, hope.comes()).await, Ok(true))
             }
         }
-        attempt.hurry();
-        self.consider(request, asker, &mut attempt, now())
     }
 }
 
@@ -330,12 +300,12 @@ mod tests {
         }
     }
 
-    fn feed() -> Feed {
+    fn feed() -> Arc<Feed> {
         let auth = "[[issuers]]\nissuer = \"a\"\naudience = \"b\"\njwks = \"https://a.test/\"\nalgorithms = \"EdDSA\"";
         let mut section = Section::new("auth", auth.parse().expect("TOML"), &NoSecrets);
         let config = filters::auth::Config::read(&mut section, "pinacle.dev");
         let source = config.key_sources().next().expect("a source");
-        Feed::new(Arc::clone(source))
+        Arc::new(Feed::new(Arc::clone(source)))
     }
 
     impl Feed {
@@ -379,7 +349,7 @@ mod tests {
     async fn a_request_waits_for_the_fetch_under_way_and_then_for_one_of_its_own() {
         let feed = feed();
         // Nothing is under way: the next is asked for, and is the last that is waited for.
-        let mut hope = feed.hope();
+        let mut hope = Arc::clone(&feed).hope();
         let served = async {
             feed.wake.notified().await;
             feed.begin();
@@ -391,7 +361,7 @@ mod tests {
         // One is under way, begun before we came; the second is only asked for when the
         // first did not help.
         feed.begin();
-        let (mut hope, mut other) = (feed.hope(), feed.hope());
+        let (mut hope, mut other) = (Arc::clone(&feed).hope(), Arc::clone(&feed).hope());
         feed.end();
         assert!(hope.comes().await && other.comes().await);
         assert!(!feed.is_wanted());
@@ -413,9 +383,9 @@ mod tests {
             feed.begin();
             feed.end();
         }
-        assert!(!feed.hope().comes().await);
+        assert!(!Arc::clone(&feed).hope().comes().await);
         feed.begin();
-        let mut hope = feed.hope();
+        let mut hope = Arc::clone(&feed).hope();
         feed.end();
         assert!(hope.comes().await);
         assert!(!hope.comes().await);

@@ -26,6 +26,8 @@ mod admin;
 pub mod config;
 mod fetch;
 mod jwks;
+mod admission;
+pub mod exchange;
 mod shared;
 mod server;
 

@@ -6,17 +6,22 @@
 //! key on a hash of the label values without comparing them, so names that users
 //! choose could be made to collide.)
 
+mod limits;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use filters::limit::Meters;
 use model::UnixMillis;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
 };
+
+pub(crate) use limits::LimitMetrics;
 
 use crate::record::{Outcome, Record};
 use crate::table::Table;
@@ -81,7 +86,7 @@ pub struct Metrics {
     pub(crate) connections_idle: IntGauge,
     pub(crate) websockets: IntGauge,
     auth: IntCounterVec,
-    limited: IntCounterVec,
+    pub(crate) limits: LimitMetrics,
     revoked: IntCounterVec,
     refused_connections: IntCounterVec,
     dropped_log_lines: prometheus::IntCounter,
@@ -157,10 +162,7 @@ impl Metrics {
                 r,
                 counters("podgate_auth_total", "Admission decisions by result.", "result")?,
             )?,
-            limited: add(
-                r,
-                counters("podgate_limited_total", "Requests over a limit, by its scope.", "scope")?,
-            )?,
+            limits: LimitMetrics::new(r)?,
             revoked: add(
                 r,
                 counters(
@@ -224,13 +226,6 @@ impl Metrics {
             latency,
             registry,
         };
-        for scope in [
-            filters::refusal::Scope::Public,
-            filters::refusal::Scope::User,
-            filters::refusal::Scope::Default,
-        ] {
-            metrics.limited.with_label_values(&[scope.as_str()]);
-        }
         for why in filters::Revoked::ALL {
             metrics.revoked.with_label_values(&[why.as_str()]);
         }
@@ -278,8 +273,13 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn limited(&self, scope: filters::refusal::Scope) {
-        self.limited.with_label_values(&[scope.as_str()]).inc();
+    /// Tells what is counted in the meters of limits, too.
+    ///
+    /// # Errors
+    /// When other meters are told of already.
+    pub(crate) fn watch(&self, meters: &Arc<Meters>) -> Result<(), MetricsError> {
+        let shadowed = limits::Shadowed::new(Arc::clone(meters))?;
+        Ok(self.registry.register(Box::new(shadowed))?)
     }
 
     pub(crate) fn revoked(&self, why: filters::Revoked) {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
-use filters::{Admitted, Attempt, Denied, Now, Quota, Refusal, Stay};
+use filters::{Admitted, Denied, Now, Quota, Refusal, Stay};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use model::{UnixMillis, UserId};
@@ -159,7 +159,7 @@ impl Proxy {
             );
         }
         if let Refusal::Limited(scope, _) = refusal {
-            self.shared.metrics.limited(scope);
+            self.shared.metrics.limits.limited(scope);
         }
         ctx.stage = Stage::Answered {
             outcome: Outcome::Refused(refusal.label()),
@@ -438,18 +438,8 @@ impl ProxyHttp for Proxy {
         }
         // Read before the table, so that no change can come between them unnoticed.
         let revision = self.shared.table.revision();
-        let (request, mut attempt) = (session.req_header(), Attempt::patient());
-        let considered = self.shared.consider(request, &ctx.client, &mut attempt, ctx.now());
-        let (settings, admitted) = match considered {
-            // Boxed: few requests ever wait here, and all would carry the room for it.
-            (
-                _,
-                Err(Denied {
-                    lacks: Some(source), ..
-                }),
-            ) => Box::pin(self.shared.reconsider(request, &ctx.client, attempt, &source)).await,
-            decided => decided,
-        };
+        let request = session.req_header();
+        let (settings, admitted) = self.shared.judge(request, &ctx.client, ctx.now()).await;
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(denied) => return self.refuse(session, ctx, &settings, denied).await,
@@ -574,6 +564,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         };
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            passage.admitted.upgraded();
             passage.websocket = Some(Gauged::new(&self.shared.metrics.websockets));
         }
         let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
@@ -605,6 +596,11 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Duration>> {
         if let (Stage::Admitted(passage), Some(body)) = (&mut ctx.stage, body) {
             passage.sent += body.len() as u64;
+            if let Some(throttle) = passage.admitted.throttle()
+                && !body.is_empty()
+            {
+                return Ok(throttle.sent(body.len(), Instant::now()));
+            }
         }
         Ok(None)
     }

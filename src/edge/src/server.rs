@@ -27,6 +27,7 @@ use crate::admin::Admin;
 use crate::config::Fixed;
 use crate::connection::requests::Requests;
 use crate::connection::{Front, Listener};
+use crate::exchange;
 use crate::jwks;
 use crate::leash::Leashes;
 use crate::metrics::{Metrics, MetricsError};
@@ -123,6 +124,7 @@ impl Edge {
         let metrics = Arc::new(Metrics::new(registry, &table)?);
         metrics.reloaded(1, true);
         let shared = Arc::new(Shared::new(config, table, metrics, credentials).map_err(StartError::AccessLog)?);
+        shared.metrics.watch(&shared.meters)?;
         let conf = Arc::new(server_conf(&fixed));
         let idle = shared.settings().options.timeouts.idle;
         let proxy = |redirect: Option<u16>| -> Arc<Requests> {
@@ -208,6 +210,10 @@ impl Edge {
         jwks.threads = Some(1);
         server.add_service(jwks);
 
+        let mut exchange = background_service("exchange", exchange::Keeper(Arc::clone(&self.shared)));
+        exchange.threads = Some(1);
+        server.add_service(exchange);
+
         server.run(RunArgs {
             shutdown_signal: signals,
         });
@@ -221,8 +227,15 @@ impl Edge {
         let front = Arc::new(self.front);
         let keeper = Keeper(Arc::clone(&self.shared));
         let jwks = jwks::Keeper(Arc::clone(&self.shared));
+        let exchange = exchange::Keeper(Arc::clone(&self.shared));
         let idle = shutdown.clone();
-        tokio::spawn(async move { tokio::join!(keeper.start(idle.clone()), jwks.start(idle)) });
+        tokio::spawn(async move {
+            tokio::join!(
+                keeper.start(idle.clone()),
+                jwks.start(idle.clone()),
+                exchange.start(idle)
+            )
+        });
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;

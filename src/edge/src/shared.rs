@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::access_log::AccessLog;
 use crate::config::Options;
 use crate::connection::Connections;
+use crate::exchange::{self, Exchange};
 use crate::fetch::Client;
 use crate::jwks::Feed;
 use crate::leash::Leashes;
@@ -43,6 +44,8 @@ pub struct Config {
     pub client: Client,
     /// `[limits]`.
     pub limits: Policies,
+    /// Where edges count together.
+    pub exchange: Option<exchange::Options>,
 }
 
 /// A config made ready to serve by, swapped whole.
@@ -106,7 +109,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Given,
     /// Whether every listener accepts.
     pub(crate) listening: AtomicBool,
-    meters: Arc<Meters>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) exchange: Exchange,
     /// The lock also keeps a reload and a change of keys from undoing each other.
     keys: Mutex<Keys>,
     /// Another config is in force, maybe with other sources of keys.
@@ -142,6 +146,7 @@ impl Shared {
             credentials,
             listening: AtomicBool::new(false),
             meters,
+            exchange: Exchange::default(),
             keys: Mutex::default(),
             reloaded: Notify::new(),
         };
@@ -170,6 +175,7 @@ impl Shared {
         keys.fetched.retain(configured);
         self.put(config, &keys);
         self.reloaded.notify_one();
+        self.exchange.wake();
         Ok(())
     }
 

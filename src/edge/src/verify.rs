@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 
 use filters::client;
 use filters::headers::{self, RequestId, X_POD_ID, X_POD_USER, X_REQUEST_ID, X_USER_ID};
-use filters::{Admitted, Attempt, Denied, Now, Refusal};
+use filters::{Admitted, Denied, Now, Refusal};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -133,26 +133,17 @@ impl Verdict {
     }
 }
 
-/// Asks the gate, and waits for a key that it lacks as the edge itself does.
+/// Asks the gate, as the edge itself does.
 async fn decide(shared: &Shared, described: &Described) -> (Arc<Settings>, Verdict) {
     let Described {
         request, client, now, ..
     } = described;
-    let mut attempt = Attempt::patient();
-    let (settings, admitted) = match shared.consider(request, client, &mut attempt, *now) {
-        (
-            _,
-            Err(Denied {
-                lacks: Some(source), ..
-            }),
-        ) => shared.reconsider(request, client, attempt, &source).await,
-        decided => decided,
-    };
+    let (settings, admitted) = shared.judge(request, client, *now).await;
     let verdict = match admitted {
         Ok(admitted) => Verdict::admitted(&settings, described, &admitted),
         Err(denied) => {
             if let Refusal::Limited(scope, _) = denied.refusal {
-                shared.metrics.limited(scope);
+                shared.metrics.limits.limited(scope);
             }
             Verdict::denied(denied)
         }

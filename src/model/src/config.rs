@@ -80,6 +80,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Takes a key out that is of no use; what is wrong with it has been said.
+    pub fn discard(&mut self, key: &str) {
+        self.table.remove(key);
+    }
+
     /// Whether a key is there and is a table.
     pub fn is_table(&self, key: &str) -> bool {
         matches!(self.table.get(key), Some(Value::Table(_)))

@@ -176,10 +176,11 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let (fixed, options) = edge::config::read(&mut sections);
 
     let mut auth_section = section("auth");
-    let client = edge::Client::read(&mut auth_section);
+    let client = edge::Client::read(&mut auth_section, "ca");
     let auth = Arc::new(filters::auth::Config::read(&mut auth_section, &options.domain));
     let mut limits_section = section("limits");
     let limits = filters::limit::Policies::read(&mut limits_section);
+    let exchange = edge::exchange::Options::read(&mut limits_section);
 
     let mut control_section = section("control");
     let control = with_control.then(|| control::Config::read(&mut control_section));
@@ -225,6 +226,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
             auth,
             client,
             limits,
+            exchange,
         },
         control,
         pid_file,

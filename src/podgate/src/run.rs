@@ -138,6 +138,8 @@ fn start_control(
         limits: control::Limits {
             public: config.edge.limits.public,
             user: config.edge.limits.user,
+            service: config.edge.limits.service,
+            pod: config.edge.limits.pod,
             default: config.edge.limits.default,
         },
         from: options.targets.vantage().clone(),

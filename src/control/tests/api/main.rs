@@ -7,7 +7,7 @@ use axum::body::Body;
 use control::{AdminToken, Issuer, Limits, Reach, Settings};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use model::{HostTemplate, Vantage};
+use model::{HostTemplate, Policy, Vantage};
 use serde_json::{Value, json};
 use store::Store;
 use tower::ServiceExt;
@@ -46,9 +46,11 @@ impl Api {
             https: true,
             port: 8443,
             limits: Limits {
-                public: "100/1m".parse().expect("a rate"),
-                user: "1000/1m".parse().expect("a rate"),
-                default: "50/1m".parse().expect("a rate"),
+                public: Policy::of("100/1m".parse().expect("a rate")),
+                user: Policy::of("1000/1m".parse().expect("a rate")),
+                service: Policy::default(),
+                pod: Policy::default(),
+                default: Policy::of("50/1m".parse().expect("a rate")),
             },
             from: Vantage::default(),
             reach: Reach::new(|pod, address, _| pod.is_some() && !address.ip().is_loopback()),
