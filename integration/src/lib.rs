@@ -10,6 +10,7 @@ pub mod database;
 pub mod edge;
 pub mod origin;
 pub mod process;
+pub mod redis;
 pub mod tls;
 pub mod token;
 pub mod wait;

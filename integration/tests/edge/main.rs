@@ -25,6 +25,7 @@ mod signin;
 mod streaming;
 mod targets;
 mod tls;
+mod together;
 mod tokens;
 mod verify;
 mod websocket;
