@@ -52,8 +52,16 @@ impl Redis {
         let (port, path) = (address.port().to_string(), |path: &Path| path.display().to_string());
         let (cert, key) = (path(&certificate.cert), path(&certificate.key));
         let tls = [
-            "--port", "0", "--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key,
-            "--tls-auth-clients", "no",
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+            "--tls-auth-clients",
+            "no",
         ];
         let mut redis = Self {
             cli: ["--tls", "--insecure"].map(str::to_owned).to_vec(),
@@ -102,7 +110,10 @@ impl Redis {
             .start();
         process.listening(self.address).await;
         self.process = Some(process);
-        until("Redis to answer", async || (self.cli(&["ping"]).await == "PONG").then_some(())).await;
+        until("Redis to answer", async || {
+            (self.cli(&["ping"]).await == "PONG").then_some(())
+        })
+        .await;
     }
 
     /// Stops it where it stands: connections stay open, and nobody answers.

@@ -127,6 +127,29 @@ impl World {
         self
     }
 
+    /// With a user that has limits of its own, as the API takes them.
+    ///
+    /// # Panics
+    /// When they are none.
+    #[must_use]
+    pub fn user_limits(mut self, user: &str, limits: serde_json::Value) -> Self {
+        self.add_user(user);
+        let user = self.users.get_mut(user).expect("just added");
+        user.limits = Some(serde_json::from_value(limits).expect("limits of a user"));
+        self
+    }
+
+    /// With a service that has limits of its own, as the API takes them.
+    ///
+    /// # Panics
+    /// When they are none, or there is no such service.
+    #[must_use]
+    pub fn service_limits(mut self, label: &str, limits: serde_json::Value) -> Self {
+        let service = self.services.get_mut(label).expect("a service");
+        service.limits = Some(serde_json::from_value(limits).expect("limits of a service"));
+        self
+    }
+
     fn add_user(&mut self, user: &str) -> UserId {
         let new = || User {
             id: UserId::new(),

@@ -132,9 +132,9 @@ impl Meters {
         self.raise(key, self.nanos(at), debt);
     }
 
-    /// Says whether edges hear of each other from now on; whether that is news.
-    pub fn set_together(&self, together: bool) -> bool {
-        self.together.swap(together, Ordering::Relaxed) != together
+    /// Says whether edges hear of each other from now on.
+    pub fn set_together(&self, together: bool) {
+        self.together.store(together, Ordering::Relaxed);
     }
 
     /// Whether edges hear of each other.

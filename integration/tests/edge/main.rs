@@ -6,6 +6,7 @@
 mod admin;
 mod admission;
 mod apps;
+mod ceilings;
 mod grpc;
 mod h2;
 mod harness;

@@ -26,9 +26,11 @@ struct Edges {
 impl Edges {
     async fn start(count: usize, mode: &str, redis: &str, configure: impl Fn(Builder) -> Builder) -> Self {
         let origin = origin::http1().route("/", "ok").run().await;
-        let world = World::new()
-            .service(APP, Visibility::Public, [origin.addr()])
-            .service("api-pod-john", Visibility::Private, [origin.addr()]);
+        let world = World::new().service(APP, Visibility::Public, [origin.addr()]).service(
+            "api-pod-john",
+            Visibility::Private,
+            [origin.addr()],
+        );
         let mut edges = Vec::new();
         for _ in 0..count {
             let edge = edge::with_world(world.clone())
@@ -150,7 +152,11 @@ async fn two_edges_at_one_moment_share_what_is_left() {
     let passed = statuses.iter().filter(|status| **status == 200).count();
     let refused = statuses.iter().filter(|status| **status == 429).count();
     assert_eq!((passed, refused), (10, 70));
-    assert_eq!(redis.cli(&["keys", "*"]).await.lines().count(), 2, "the address, and the edges");
+    assert_eq!(
+        redis.cli(&["keys", "*"]).await.lines().count(),
+        2,
+        "the address, and the edges"
+    );
 }
 
 #[tokio::test]
@@ -165,7 +171,11 @@ async fn exact_is_never_over() {
     // The moments are the clients', who see an answer later than Redis decided.
     assert!(over <= 1.0 + 20.0 * load.slowest.as_secs_f64(), "{over} over: {load:?}");
     let whole = 20.0 * time.as_secs_f64();
-    assert!(load.passed.len() as f64 >= 0.8 * whole, "{} of {whole}", load.passed.len());
+    assert!(
+        load.passed.len() as f64 >= 0.8 * whole,
+        "{} of {whole}",
+        load.passed.len()
+    );
     assert!(load.refused > load.passed.len());
 }
 
@@ -179,7 +189,10 @@ async fn shared_is_over_for_a_moment_and_pays_it_back() {
     let load = edges.load_for(400, time).await;
     let over = load.overshoot(20.0, 20.0);
     // findings: min((N - 1)(B + rT), LT), and what is offered while an exchange lasts.
-    let bound = f64::min(7.0 * (20.0 + 20.0 * 0.05), 400.0 * (0.05 + load.slowest.as_secs_f64()) + 8.0);
+    let bound = f64::min(
+        7.0 * (20.0 + 20.0 * 0.05),
+        400.0 * (0.05 + load.slowest.as_secs_f64()) + 8.0,
+    );
     assert!(over <= bound, "{over} over, {bound} allowed");
     let whole = 20.0 + 20.0 * time.as_secs_f64();
     let passed = load.passed.len() as f64;
@@ -227,7 +240,10 @@ async fn what_one_edge_has_let_pass_another_knows_of() {
             (over.status() == 429).then_some(over)
         })
         .await;
-        until("the exchange", async || (private(two).await.status() == 429).then_some(())).await;
+        until("the exchange", async || {
+            (private(two).await.status() == 429).then_some(())
+        })
+        .await;
         // Guesses are told after the fact in both modes; two more wrong ones may pass.
         until("the exchange", async || {
             (two.get("no-such-pod", "/").await.status() == 429).then_some(())
@@ -246,7 +262,10 @@ async fn exact_knows_at_once() {
         let answer = edges.edges[turn % 3].get(APP, "/").await;
         let left = format!("r={}", 4_usize.saturating_sub(turn));
         assert_eq!(answer.status(), if turn < 5 { 200 } else { 429 }, "{turn}");
-        assert!(answer.header("ratelimit").is_some_and(|state| state.contains(&left)), "{turn}: {answer:?}");
+        assert!(
+            answer.header("ratelimit").is_some_and(|state| state.contains(&left)),
+            "{turn}: {answer:?}"
+        );
     }
 }
 
@@ -398,7 +417,9 @@ async fn a_cluster_has_each_key_in_its_place() {
     // Told in one exchange, to all three.
     for n in 0..40 {
         let from = format!("192.0.2.{n}");
-        let stranger = edges.edges[0].request("no-such-pod", "/").header("x-forwarded-for", &from);
+        let stranger = edges.edges[0]
+            .request("no-such-pod", "/")
+            .header("x-forwarded-for", &from);
         assert_eq!(stranger.send().await.status(), 404);
     }
     until("every node to have some", async || {
@@ -416,12 +437,31 @@ async fn redis_may_want_tls_and_a_user() {
     let certificate = authority.issue(&["localhost"], dir.path(), "redis");
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, authority.pem()).expect("write the authority");
+    let other = dir.path().join("other.pem");
+    std::fs::write(&other, Authority::new().pem()).expect("write another authority");
     let redis = Redis::with_tls(&certificate, &[]).await;
     // All that podgate needs, and nothing else.
     let rules = [
-        "acl", "setuser", "podgate", "on", ">secret", "~limits:*", "+evalsha", "+script|load", "+get", "+set",
-        "+time", "+zadd", "+zremrangebyscore", "+pexpire", "+zcard", "+hello", "+auth", "+ping",
-        "+client|setname", "+info",
+        "acl",
+        "setuser",
+        "podgate",
+        "on",
+        ">secret",
+        "~limits:*",
+        "+evalsha",
+        "+script|load",
+        "+get",
+        "+set",
+        "+time",
+        "+zadd",
+        "+zremrangebyscore",
+        "+pexpire",
+        "+zcard",
+        "+hello",
+        "+auth",
+        "+ping",
+        "+client|setname",
+        "+info",
     ];
     assert_eq!(redis.cli(&rules).await, "OK");
     let port = redis.address.port();
@@ -438,12 +478,36 @@ async fn redis_may_want_tls_and_a_user() {
         assert_eq!(edges.edges[edge].get(APP, "/").await.status(), status);
     }
     edges.are(true).await;
-    // Another password, or another authority: as if there were none.
-    let refused = Edges::start(1, "exact", &url("podgate:wrong"), configure).await;
-    refused.are(false).await;
-    let strange = |edge: Builder| configure(edge).set("limits.redis_ca", certificate.cert.to_str().expect("UTF-8"));
-    let _ = strange;
-    assert_eq!(refused.edges[0].get(APP, "/").await.status(), 200);
+    // With another password, or a certificate that nobody vouches for, it is out of reach.
+    let stranger = |edge: Builder| configure(edge).set("limits.redis_ca", other.to_str().expect("UTF-8"));
+    let url_of_podgate = url("podgate:secret");
+    for refused in [
+        Edges::start(1, "exact", &url("podgate:wrong"), configure).await,
+        Edges::start(1, "exact", &url_of_podgate, stranger).await,
+    ] {
+        refused.are(false).await;
+        // Enough for any number of tries to have come through.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        refused.are(false).await;
+        assert_eq!(refused.edges[0].get(APP, "/").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_all_edges_are_one_services() {
+    let redis = Redis::start().await;
+    let configure = |edge: Builder| edge.set("limits.service", toml::toml! { bandwidth = "8mbit" });
+    let edges = Edges::start(2, "shared", &redis.url(), configure).await;
+    edges.are(true).await;
+    let since = Instant::now();
+    let mut tasks = JoinSet::new();
+    for edge in &edges.edges {
+        let request = edge.request(APP, "/bytes/1000000");
+        tasks.spawn(async move { request.send().await.bytes().len() });
+    }
+    assert_eq!(tasks.join_all().await, [1_000_000; 2]);
+    // Two megabytes at one a second, but for what each lets pass until it hears of the other.
+    assert!(since.elapsed() >= Duration::from_millis(1500), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -462,7 +526,11 @@ async fn a_reload_changes_who_counts() {
     })
     .await;
     for status in [200, 200, 429] {
-        assert_eq!(edge.get(APP, "/").await.status(), status, "what was counted stays counted");
+        assert_eq!(
+            edge.get(APP, "/").await.status(),
+            status,
+            "what was counted stays counted"
+        );
     }
     until("the exchange", async || {
         let keys = redis.cli(&["keys", "podgate:public:*"]).await;

@@ -95,8 +95,8 @@ impl Keeper {
                 continue;
             };
             let mut census = Census::new(options.edges);
-            self.say(false, &census, None);
-            let mut told = false;
+            self.stand(false, &census);
+            let mut told = Told::Nothing;
             while self.options().is_some_and(|now| now.reaches_the_same(&options)) {
                 let error = match Link::new(&options).await {
                     Ok(link) => {
@@ -110,9 +110,15 @@ impl Keeper {
                     }
                     Err(error) => error,
                 };
-                self.say(false, &census, (!told).then_some(&error));
-                told = true;
-                tracing::debug!(%error, "limits: reach Redis");
+                self.stand(false, &census);
+                // Once an outage; the metric tells how long it lasts.
+                if told == Told::Down {
+                    tracing::debug!(%error, "limits: reach Redis");
+                } else {
+                    let edges = census.edges();
+                    tracing::warn!(edges, %error, "limits: Redis does not answer; each edge lets its part pass");
+                    told = Told::Down;
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -129,7 +135,7 @@ impl Keeper {
         options: &Options,
         name: &str,
         census: &mut Census,
-        told: &mut bool,
+        told: &mut Told,
     ) -> Result<(), LinkError> {
         let meters = &self.0.meters;
         let mut last = None;
@@ -139,8 +145,11 @@ impl Keeper {
                 census.count(link.edges(name).await?, began);
                 last = Some(began);
                 // A request that waited in vain may only have been unlucky: Redis answers.
-                self.say(true, census, None);
-                *told = false;
+                self.stand(true, census);
+                if *told != Told::Up {
+                    tracing::info!(edges = census.edges(), "limits: edges count together");
+                    *told = Told::Up;
+                }
             }
             let owed = meters.take_owed();
             if !owed.is_empty() {
@@ -161,20 +170,19 @@ impl Keeper {
     }
 
     /// Tells everybody who has to know how things stand.
-    fn say(&self, together: bool, census: &Census, error: Option<&LinkError>) {
-        let meters = &self.0.meters;
-        meters.set_edges(census.edges());
-        let news = meters.set_together(together);
+    fn stand(&self, together: bool, census: &Census) {
+        self.0.meters.set_edges(census.edges());
+        self.0.meters.set_together(together);
         self.0.metrics.limits.together(together, census.edges());
-        let edges = census.edges();
-        match error {
-            None if together && news => tracing::info!(edges, "limits: edges count together"),
-            Some(error) if !together => {
-                tracing::warn!(edges, %error, "limits: Redis does not answer; each edge lets its part pass");
-            }
-            _ => {}
-        }
     }
+}
+
+/// What the log says last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Up,
+    Down,
 }
 
 /// How many edges there are, by what Redis said lately.
