@@ -329,9 +329,8 @@ impl Limits {
             // What this edge knows to be over the limit is over it for all: nobody needs
             // to be asked about that.
             None if self.asks(&charge, attempt) => {
-                let step = self
-                    .meters
-                    .peek(charge.key, self.meters.nanos(now.instant), charge.pace);
+                let (nanos, pace) = (self.meters.nanos(now.instant), charge.pace.carrying());
+                let step = self.meters.peek(charge.key, nanos, pace);
                 if step.is_admit() {
                     attempt.put_off(charge);
                 }

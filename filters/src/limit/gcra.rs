@@ -279,6 +279,28 @@ mod tests {
             }
         }
 
+        /// One who asks all the time gets the burst and the whole rate, whatever the
+        /// schedule: being late by less than an interval loses nothing.
+        #[test]
+        fn the_whole_rate_is_had(
+            gaps in prop::collection::vec(1..600_000_000_u64, 300..3_000),
+            burst in 2..200_u32,
+        ) {
+            let pace = self::burst(100, Duration::from_secs(60), burst);
+            let (mut now, mut tat, mut passed, mut asked) = (0, 0, 0, 0);
+            let mut last = 0;
+            for gap in gaps {
+                let taken = step(tat, now, pace);
+                (tat, last) = (taken.tat(), now);
+                passed += u64::from(taken.is_admit());
+                asked += 1;
+                now += gap;
+            }
+            let due = u64::from(burst) + last / pace.interval;
+            prop_assert!(passed <= due, "{passed} of {due}");
+            prop_assert!(passed == asked || passed + 1 >= due, "{passed} of {due}, of {asked} asked");
+        }
+
         /// `wait` is the moment when the next one passes, and not a nanosecond late.
         #[test]
         fn the_wait_is_exact(pace in paces(), tat in 0..200_000_000_000_u64, now in 0..200_000_000_000_u64) {
