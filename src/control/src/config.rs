@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::config::Section;
-use model::{HostTemplate, Rate, Vantage, Via, return_path};
+use model::{HostTemplate, Policy, Rate, Vantage, Via, return_path};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -155,9 +155,13 @@ impl fmt::Debug for Reach {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Per client address on public services (`limits.public`).
-    pub public: Rate,
+    pub public: Policy,
     /// Per known caller (`limits.user`).
-    pub user: Rate,
+    pub user: Policy,
+    /// Per service, for all its callers together (`limits.service`).
+    pub service: Policy,
+    /// Per pod, for all its callers together (`limits.pod`).
+    pub pod: Policy,
     /// Per address, what nobody vouches for (`limits.default`).
     pub default: Rate,
 }
@@ -293,8 +297,10 @@ mod tests {
             https: true,
             port: 443,
             limits: Limits {
-                public: "100/1m".parse().expect("a rate"),
-                user: "1000/1m".parse().expect("a rate"),
+                public: Policy::of("100/1m".parse().expect("a rate")),
+                user: Policy::of("1000/1m".parse().expect("a rate")),
+                service: Policy::default(),
+                pod: Policy::default(),
                 default: "50/1m".parse().expect("a rate"),
             },
             from: Vantage::default(),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use control::{AdminToken, Issuer};
 use edge::{Edge, Table};
 use futures_util::FutureExt as _;
-use model::IssuerKey;
+use model::{IssuerKey, Policy};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::Registry;
@@ -136,8 +136,10 @@ fn start_control(
         https: https.is_some(),
         port: https.or(config.fixed.http.first()).map_or(443, |addr| addr.port()),
         limits: control::Limits {
-            public: config.edge.limits.public,
-            user: config.edge.limits.user,
+            public: Policy::of(config.edge.limits.public),
+            user: Policy::of(config.edge.limits.user),
+            service: Policy::default(),
+            pod: Policy::default(),
             default: config.edge.limits.default,
         },
         from: options.targets.vantage().clone(),

@@ -7,7 +7,7 @@ use axum::body::Body;
 use control::{AdminToken, Issuer, Limits, Reach, Settings};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use model::{HostTemplate, Vantage};
+use model::{HostTemplate, Policy, Vantage};
 use serde_json::{Value, json};
 use store::Store;
 use tower::ServiceExt;
@@ -15,6 +15,7 @@ use tower::ServiceExt;
 mod callers;
 mod explain;
 mod hostile;
+mod limits;
 mod openapi;
 mod resources;
 mod tags;
@@ -46,8 +47,10 @@ impl Api {
             https: true,
             port: 8443,
             limits: Limits {
-                public: "100/1m".parse().expect("a rate"),
-                user: "1000/1m".parse().expect("a rate"),
+                public: Policy::of("100/1m".parse().expect("a rate")),
+                user: Policy::of("1000/1m".parse().expect("a rate")),
+                service: Policy::default(),
+                pod: Policy::default(),
                 default: "50/1m".parse().expect("a rate"),
             },
             from: Vantage::default(),
