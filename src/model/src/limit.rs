@@ -137,6 +137,17 @@ pub enum Subject {
     Pod,
 }
 
+impl Subject {
+    /// The fields that a policy about it may have.
+    pub const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Address => &["rate", "burst", "shadow"],
+            Self::User | Self::Pod => &["rate", "burst", "requests", "websockets", "shadow"],
+            Self::Service => &["rate", "burst", "bandwidth", "shadow"],
+        }
+    }
+}
+
 impl Policy {
     /// A rate and nothing else.
     pub const fn of(rate: Rate) -> Self {
@@ -182,6 +193,36 @@ impl Policy {
     /// Whether it says nothing at all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Sets a field to what a text says; without one, to nothing.
+    ///
+    /// # Errors
+    /// Why the text is no such thing, or that there is no such field.
+    pub fn set(&mut self, field: &str, text: Option<&str>) -> Result<(), String> {
+        fn read<T: FromStr<Err: fmt::Display>>(text: Option<&str>) -> Result<Option<T>, String> {
+            text.map(|text| text.parse().map_err(|error: T::Err| error.to_string()))
+                .transpose()
+        }
+        match field {
+            "rate" => self.rate = read(text)?,
+            "burst" => {
+                let whole = |text: &str| {
+                    text.parse()
+                        .map_err(|_| format!("`{text}` is not a whole number from 1"))
+                };
+                self.burst = text.map(whole).transpose()?;
+            }
+            "requests" => self.requests = read(text)?,
+            "websockets" => self.websockets = read(text)?,
+            "bandwidth" => self.bandwidth = read(text)?,
+            "shadow" => {
+                let flag = |text: &str| text.parse().map_err(|_| format!("`{text}` is not true or false"));
+                self.shadow = text.map(flag).transpose()?;
+            }
+            _ => return Err(format!("there is no limit `{field}`")),
+        }
+        Ok(())
     }
 
     /// What it says that means nothing for its subject: the field, and why.
@@ -248,7 +289,10 @@ impl fmt::Display for Policy {
             parts.push("shadow".to_owned());
         }
         if parts.is_empty() {
-            parts.push(UNLIMITED.to_owned());
+            parts.push(match self.shadow {
+                Some(false) => "no shadow".to_owned(),
+                Some(true) | None => UNLIMITED.to_owned(),
+            });
         }
         f.write_str(&parts.join(", "))
     }
@@ -406,6 +450,34 @@ mod tests {
         let (rate, burst) = base.pace().expect("a rate");
         assert_eq!((rate.count.get(), burst.get()), (100, 20));
         assert_eq!(policy(json!({"rate": "unlimited"})).pace(), None);
+    }
+
+    #[test]
+    fn fields_are_set_by_text() {
+        let all = [
+            ("rate", "9/1s"),
+            ("burst", "3"),
+            ("requests", "5"),
+            ("websockets", "unlimited"),
+            ("bandwidth", "10mbit"),
+            ("shadow", "true"),
+        ];
+        for about in [Subject::Address, Subject::User, Subject::Service, Subject::Pod] {
+            for (field, text) in all {
+                let mut policy = Policy::default();
+                policy.set(field, Some(text)).expect("good");
+                let means = policy.check(about).is_ok();
+                assert_eq!(means, about.fields().contains(&field), "{about:?} {field}");
+                assert!(
+                    policy.set(field, Some("what")).is_err_and(|why| why.contains("`what`")),
+                    "{field}"
+                );
+                assert!(!policy.is_empty(), "a bad text changes nothing");
+                policy.set(field, None).expect("good");
+                assert!(policy.is_empty(), "{field}");
+            }
+        }
+        assert!(Policy::default().set("window", None).is_err());
     }
 
     #[test]
