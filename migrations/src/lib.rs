@@ -18,6 +18,7 @@ mod m0003_pods;
 mod m0004_issuer_keys;
 mod m0005_control;
 mod m0006_sign_in;
+mod m0007_limits;
 
 struct Migrator;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_issuer_keys::Migration),
             Box::new(m0005_control::Migration),
             Box::new(m0006_sign_in::Migration),
+            Box::new(m0007_limits::Migration),
         ]
     }
 }

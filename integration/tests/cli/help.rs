@@ -9,7 +9,7 @@ const COMMANDS: [(&str, &[&str]); 19] = [
     ("run", &[]),
     ("check", &[]),
     ("reload", &[]),
-    ("user", &["list", "add", "show", "remove"]),
+    ("user", &["list", "add", "show", "set", "remove"]),
     ("team", &["list", "add", "show", "remove", "members", "join", "leave"]),
     ("node", &["list", "add", "show", "set", "remove"]),
     ("pod", &["list", "add", "show", "set", "remove"]),

@@ -152,6 +152,18 @@ async fn what_is_not_understood_asks_nobody() {
         ("user add John", "a-z"),
         ("user add", "required"),
         ("user rename john", "unrecognized"),
+        ("user set john", "required"),
+        (
+            "user set john --limit rate=5",
+            "there is no limit `rate` here; there are user.rate,",
+        ),
+        ("user set john --limit user.rate", "KEY=VALUE"),
+        ("user add john --limit user.rate=5", "no `/`"),
+        (
+            "service set john/p/app --limit public.requests=5",
+            "there are public.rate,",
+        ),
+        ("service set john/p/app --limit service.bandwidth=1", "10mbit"),
         ("pod show john", "OWNER/POD"),
         ("pod show ../x", "not a pod"),
         ("pod show john/a%2fb", "not a pod"),

@@ -16,6 +16,7 @@ mod connect;
 mod control;
 mod help;
 mod life;
+mod limits;
 
 const TOKEN: &str = "the-administrators-token";
 

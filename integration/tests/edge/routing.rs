@@ -135,6 +135,7 @@ async fn what_changes_in_the_store_changes_at_the_edge() {
         targets: vec![two.addr()],
         siblings: false,
         external_port: None,
+        limits: None,
     };
     assert_eq!(edge.get("new-pod-john", "/").await.status(), 404);
     edge.store.create_service(new).await.expect("create a service");

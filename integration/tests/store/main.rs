@@ -23,6 +23,7 @@ macro_rules! on_both {
 
 mod control;
 mod feed;
+mod limits;
 mod outage;
 mod records;
 mod schema;
@@ -100,6 +101,7 @@ fn service_of(pod: &Pod, service: &str, host: &str) -> NewService {
         targets: Vec::new(),
         siblings: false,
         external_port: None,
+        limits: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod audit;
 mod body;
 mod caller;
 mod explain;
+mod limits;
 mod lookup;
 mod members;
 mod nodes;
@@ -90,7 +91,7 @@ pub fn router(store: Store, issuer: Arc<Issuer>, settings: Settings) -> Router {
 fn resources() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(users::list, users::create))
-        .routes(routes!(users::read, users::put, users::delete))
+        .routes(routes!(users::read, users::put, users::change, users::delete))
         .routes(routes!(teams::list, teams::create))
         .routes(routes!(teams::read, teams::put, teams::delete))
         .routes(routes!(members::list))

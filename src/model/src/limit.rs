@@ -5,11 +5,11 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::Section;
-use crate::{BitRate, Rate};
+use crate::{BitRate, Object, Rate};
 
 /// A bound, or the word `unlimited`, which lifts the one that would hold otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl<T: fmt::Display> Serialize for Bound<T> {
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Bound<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "text or a whole number")]
         enum Given {
             Number(u64),
             Text(String),
@@ -137,6 +137,17 @@ pub enum Subject {
     Pod,
 }
 
+impl Subject {
+    /// The fields that a policy about it may have.
+    pub const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Address => &["rate", "burst", "shadow"],
+            Self::User | Self::Pod => &["rate", "burst", "requests", "websockets", "shadow"],
+            Self::Service => &["rate", "burst", "bandwidth", "shadow"],
+        }
+    }
+}
+
 impl Policy {
     /// A rate and nothing else.
     pub const fn of(rate: Rate) -> Self {
@@ -182,6 +193,36 @@ impl Policy {
     /// Whether it says nothing at all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Sets a field to what a text says; without one, to nothing.
+    ///
+    /// # Errors
+    /// Why the text is no such thing, or that there is no such field.
+    pub fn set(&mut self, field: &str, text: Option<&str>) -> Result<(), String> {
+        fn read<T: FromStr<Err: fmt::Display>>(text: Option<&str>) -> Result<Option<T>, String> {
+            text.map(|text| text.parse().map_err(|error: T::Err| error.to_string()))
+                .transpose()
+        }
+        match field {
+            "rate" => self.rate = read(text)?,
+            "burst" => {
+                let whole = |text: &str| {
+                    text.parse()
+                        .map_err(|_| format!("`{text}` is not a whole number from 1"))
+                };
+                self.burst = text.map(whole).transpose()?;
+            }
+            "requests" => self.requests = read(text)?,
+            "websockets" => self.websockets = read(text)?,
+            "bandwidth" => self.bandwidth = read(text)?,
+            "shadow" => {
+                let flag = |text: &str| text.parse().map_err(|_| format!("`{text}` is not true or false"));
+                self.shadow = text.map(flag).transpose()?;
+            }
+            _ => return Err(format!("there is no limit `{field}`")),
+        }
+        Ok(())
     }
 
     /// What it says that means nothing for its subject: the field, and why.
@@ -248,7 +289,10 @@ impl fmt::Display for Policy {
             parts.push("shadow".to_owned());
         }
         if parts.is_empty() {
-            parts.push(UNLIMITED.to_owned());
+            parts.push(match self.shadow {
+                Some(false) => "no shadow".to_owned(),
+                Some(true) | None => UNLIMITED.to_owned(),
+            });
         }
         f.write_str(&parts.join(", "))
     }
@@ -259,10 +303,10 @@ impl fmt::Display for Policy {
 #[serde(deny_unknown_fields)]
 pub struct UserLimits {
     /// For `limits.user`: as a caller, wherever it goes.
-    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Policy::is_empty")]
     pub user: Policy,
     /// For `limits.pod`: each pod that it owns.
-    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Policy::is_empty")]
     pub pod: Policy,
 }
 
@@ -271,21 +315,35 @@ pub struct UserLimits {
 #[serde(deny_unknown_fields)]
 pub struct ServiceLimits {
     /// For `limits.public`: each address, counted at this service apart.
-    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Policy::is_empty")]
     pub public: Policy,
     /// For `limits.service`: everybody together.
-    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Policy::is_empty")]
     pub service: Policy,
 }
 
-impl UserLimits {
+fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Policy, D::Error> {
+    Object::deserialize(from).map(|Object(policy)| policy)
+}
+
+/// What a user's and a service's limits have in common: two policies by name.
+pub trait OwnLimits: Copy + Default + PartialEq + Serialize + DeserializeOwned {
+    /// What its policies are called, and what each is about.
+    const POLICIES: [(&'static str, Subject); 2];
+
+    /// Its policies, in that order.
+    fn policies(&self) -> [Policy; 2];
+
+    /// Limits of these policies, in that order.
+    fn of(policies: [Policy; 2]) -> Self;
+
     /// Whether they say nothing.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// As records keep them: limits that say nothing are none.
-    pub fn kept(self) -> Option<Box<Self>> {
+    fn kept(self) -> Option<Box<Self>> {
         (!self.is_empty()).then(|| Box::new(self))
     }
 
@@ -293,41 +351,38 @@ impl UserLimits {
     ///
     /// # Errors
     /// The first such field.
-    pub fn check(&self) -> Result<(), (String, &'static str)> {
-        check([("user", &self.user, Subject::User), ("pod", &self.pod, Subject::Pod)])
+    fn check(&self) -> Result<(), (String, &'static str)> {
+        for ((name, about), policy) in Self::POLICIES.into_iter().zip(self.policies()) {
+            policy
+                .check(about)
+                .map_err(|(field, why)| (format!("{name}.{field}"), why))?;
+        }
+        Ok(())
     }
 }
 
-impl ServiceLimits {
-    /// Whether they say nothing.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+impl OwnLimits for UserLimits {
+    const POLICIES: [(&'static str, Subject); 2] = [("user", Subject::User), ("pod", Subject::Pod)];
+
+    fn policies(&self) -> [Policy; 2] {
+        [self.user, self.pod]
     }
 
-    /// As records keep them: limits that say nothing are none.
-    pub fn kept(self) -> Option<Box<Self>> {
-        (!self.is_empty()).then(|| Box::new(self))
-    }
-
-    /// What means nothing where it stands: the dotted field, and why.
-    ///
-    /// # Errors
-    /// The first such field.
-    pub fn check(&self) -> Result<(), (String, &'static str)> {
-        check([
-            ("public", &self.public, Subject::Address),
-            ("service", &self.service, Subject::Service),
-        ])
+    fn of([user, pod]: [Policy; 2]) -> Self {
+        Self { user, pod }
     }
 }
 
-fn check(policies: [(&str, &Policy, Subject); 2]) -> Result<(), (String, &'static str)> {
-    for (name, policy, about) in policies {
-        policy
-            .check(about)
-            .map_err(|(field, why)| (format!("{name}.{field}"), why))?;
+impl OwnLimits for ServiceLimits {
+    const POLICIES: [(&'static str, Subject); 2] = [("public", Subject::Address), ("service", Subject::Service)];
+
+    fn policies(&self) -> [Policy; 2] {
+        [self.public, self.service]
     }
-    Ok(())
+
+    fn of([public, service]: [Policy; 2]) -> Self {
+        Self { public, service }
+    }
 }
 
 #[cfg(test)]
@@ -351,6 +406,17 @@ mod tests {
         let number: Policy = from_value(json!({"requests": 5})).expect("a plain number");
         assert_eq!(number, from_value(json!({"requests": "5"})).expect("the same"));
         assert_eq!(to_value(ServiceLimits::default()).expect("JSON"), json!({}));
+        assert_eq!(UserLimits::default().kept(), None, "what says nothing is none");
+        assert_eq!(limits.kept(), Some(Box::new(limits)));
+        for bad in [
+            json!([]),
+            json!([{"rate": "5/1m"}]),
+            json!({"user": ["5/1m"]}),
+            json!({"user": null}),
+            json!({"service": {}}),
+        ] {
+            assert!(from_value::<Object<UserLimits>>(bad.clone()).is_err(), "{bad}");
+        }
         for bad in [
             json!({"rate": "100"}),
             json!({"rate": "0/1m"}),
@@ -384,6 +450,34 @@ mod tests {
         let (rate, burst) = base.pace().expect("a rate");
         assert_eq!((rate.count.get(), burst.get()), (100, 20));
         assert_eq!(policy(json!({"rate": "unlimited"})).pace(), None);
+    }
+
+    #[test]
+    fn fields_are_set_by_text() {
+        let all = [
+            ("rate", "9/1s"),
+            ("burst", "3"),
+            ("requests", "5"),
+            ("websockets", "unlimited"),
+            ("bandwidth", "10mbit"),
+            ("shadow", "true"),
+        ];
+        for about in [Subject::Address, Subject::User, Subject::Service, Subject::Pod] {
+            for (field, text) in all {
+                let mut policy = Policy::default();
+                policy.set(field, Some(text)).expect("good");
+                let means = policy.check(about).is_ok();
+                assert_eq!(means, about.fields().contains(&field), "{about:?} {field}");
+                assert!(
+                    policy.set(field, Some("what")).is_err_and(|why| why.contains("`what`")),
+                    "{field}"
+                );
+                assert!(!policy.is_empty(), "a bad text changes nothing");
+                policy.set(field, None).expect("good");
+                assert!(policy.is_empty(), "{field}");
+            }
+        }
+        assert!(Policy::default().set("window", None).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod api;
 mod names;
 mod output;
 mod values;
+mod limit;
 mod user;
 mod team;
 mod node;

@@ -2,13 +2,15 @@
 //! the store's promises hang on.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use sea_orm::sqlx::ConnectOptions;
+use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::{
@@ -98,8 +100,13 @@ fn create_private(file: &Path) -> std::io::Result<()> {
             .mode(0o700)
             .create(directory)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
-    Ok(())
+    // One that is there is not opened: closing it would end the locks that SQLite has on
+    // it in this process (POSIX locks are the process's, not the descriptor's).
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn sqlite(file: &Path, config: &Config) -> Result<DatabaseConnection, sea_orm::sqlx::Error> {
@@ -114,12 +121,27 @@ async fn sqlite(file: &Path, config: &Config) -> Result<DatabaseConnection, sea_
         .busy_timeout(WAIT)
         .log_statements(LevelFilter::Trace)
         .log_slow_statements(LevelFilter::Warn, SLOW);
-    let pool = SqlitePoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(WAIT)
-        .connect_with(options)
-        .await?;
-    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+    let until = Instant::now() + WAIT;
+    loop {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(WAIT)
+            .connect_with(options.clone());
+        match pool.await {
+            // The change to WAL does not heed the timeout: another podgate that opens the
+            // same new file may be at it.
+            Err(sea_orm::sqlx::Error::Database(error)) if is_busy(&*error) && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened.map(SqlxSqliteConnector::from_sqlx_sqlite_pool),
+        }
+    }
+}
+
+/// SQLITE_BUSY, or one of its extended codes, whose lowest byte is the same.
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 async fn postgres(url: &str, config: &Config) -> Result<DatabaseConnection, sea_orm::sqlx::Error> {

@@ -11,6 +11,8 @@ use std::str::FromStr;
 
 use model::{Key, Revision};
 use sea_orm::{EntityTrait, ModelTrait};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
@@ -66,4 +68,15 @@ fn list<T: Display>(items: &[T]) -> String {
 fn stored_list<T: FromStr<Err: Display>>(what: &'static str, json: &str) -> Result<Vec<T>, StoreError> {
     let items: Vec<String> = serde_json::from_str(json).map_err(|error| corrupt(what, json, error))?;
     items.iter().map(|item| stored(what, item)).collect()
+}
+
+/// A value as JSON text, or none.
+fn json<T: Serialize>(value: Option<&T>) -> Option<String> {
+    value.map(|value| serde_json::json!(value).to_string())
+}
+
+/// Reads back a value of [`json`].
+fn stored_json<T: DeserializeOwned>(what: &'static str, json: Option<&str>) -> Result<Option<T>, StoreError> {
+    let read = |json: &str| serde_json::from_str(json).map_err(|error| corrupt(what, json, error));
+    json.map(read).transpose()
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::slice;
 
-use model::{HostLabel, Key, Name, PodId, Service, ServiceId, Visibility};
+use model::{HostLabel, Key, Name, PodId, Service, ServiceId, ServiceLimits, Visibility};
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 
@@ -36,6 +36,8 @@ pub struct NewService {
     pub targets: Vec<SocketAddr>,
     /// The port on the pod's node where other machines reach it.
     pub external_port: Option<u16>,
+    /// What it has in the place of the config's limits; never empty ones.
+    pub limits: Option<Box<ServiceLimits>>,
 }
 
 impl Store {
@@ -112,6 +114,7 @@ impl Batch {
             siblings,
             targets,
             external_port,
+            limits,
         } = new;
         let service = Service {
             id: ServiceId::new(),
@@ -123,7 +126,7 @@ impl Batch {
             siblings,
             targets,
             external_port,
-            limits: None,
+            limits,
         };
         self.add_services(slice::from_ref(&service)).await?;
         Ok(service)
@@ -155,12 +158,12 @@ impl Batch {
         Ok(())
     }
 
-    /// Makes a service, or sets the one of this name in its pod, which keeps its host;
-    /// whether it is new.
+    /// Makes a service, or sets the one of this name in its pod, which keeps its host, and
+    /// its limits unless the writer `may_limit`; whether it is new.
     ///
     /// # Errors
     /// As [`Batch::create_service`].
-    pub async fn put_service(&self, new: NewService) -> Result<(Service, bool), StoreError> {
+    pub async fn put_service(&self, new: NewService, may_limit: bool) -> Result<(Service, bool), StoreError> {
         let there = service::Entity::find()
             .filter(service::Column::PodId.eq(new.pod.uuid()))
             .filter(service::Column::Name.eq(new.name.as_str()))
@@ -177,6 +180,9 @@ impl Batch {
             service.siblings = new.siblings;
             service.targets = new.targets;
             service.external_port = new.external_port;
+            if may_limit {
+                service.limits = new.limits;
+            }
         });
         Ok((set.await?, false))
     }

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use model::{Name, UnixMillis, User, UserId};
+use model::{Name, UnixMillis, User, UserId, UserLimits};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -61,11 +61,19 @@ impl Batch {
     /// # Errors
     /// When the name is taken or the database fails.
     pub async fn create_user(&self, name: &Name) -> Result<User, StoreError> {
+        self.create_limited_user(name, None).await
+    }
+
+    /// Makes a user with limits of its own.
+    ///
+    /// # Errors
+    /// As [`Batch::create_user`].
+    pub async fn create_limited_user(&self, name: &Name, limits: Option<Box<UserLimits>>) -> Result<User, StoreError> {
         let user = User {
             id: UserId::new(),
             name: name.clone(),
             sessions_from: UnixMillis(0),
-            limits: None,
+            limits,
         };
         self.add_users(slice::from_ref(&user)).await?;
         Ok(user)
@@ -88,7 +96,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Changes a user: its name. The hosts of its services stay as they are.
+    /// Changes a user: its name, its limits. The hosts of its services stay as they are.
     ///
     /// # Errors
     /// When there is no such user, the new name is taken, or the database fails.

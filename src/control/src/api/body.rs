@@ -37,10 +37,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let path = error.path().to_string();
             let error = error.into_inner();
             if error.is_data() {
-                // serde knows a missing or unknown field only by the object it is in.
+                // serde knows a missing field only by the object that it is missing in.
                 let message = error.to_string();
-                let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
-                Problem::invalid(named.map_or(path, str::to_owned), sentence(&message))
+                let missing = message.strip_prefix("missing field `");
+                let field = match missing.and_then(|rest| rest.split('`').next()) {
+                    Some(missing) if path == "." => missing.to_owned(),
+                    Some(missing) => format!("{path}.{missing}"),
+                    None => path,
+                };
+                Problem::invalid(field, sentence(&message))
             } else {
                 Problem::malformed(format!("The body is not JSON: {error}."))
             }

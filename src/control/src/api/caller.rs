@@ -65,6 +65,22 @@ impl Caller {
         Ok(())
     }
 
+    /// Refuses limits to one who may touch only its own pods, unless they are what is
+    /// there already: they are there to hold it back, too.
+    pub(super) fn limits<L: PartialEq>(&self, given: Option<&Option<L>>, is: Option<&L>) -> Result<(), Problem> {
+        let changes = given.is_some_and(|given| given.as_ref() != is);
+        if changes && self.only().is_some() {
+            let why = "`limits` are not for a token of the scope `own` to change. Leave them as they are, or out.";
+            return Err(Problem::forbidden(why).on("limits"));
+        }
+        Ok(())
+    }
+
+    /// Whether the caller may say what limits things have.
+    pub(super) fn may_limit(&self) -> bool {
+        self.only().is_none()
+    }
+
     fn may(&self, method: &Method, path: &str) -> Result<(), Problem> {
         let Rights::Only(scope) = self.rights else {
             return Ok(());

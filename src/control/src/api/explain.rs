@@ -21,6 +21,10 @@ use super::page;
 use super::problem::Problem;
 use super::{Api, schema};
 
+mod limit;
+
+use limit::{caller_limit, client_limit};
+
 /// What is asked about.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +90,7 @@ enum StepName {
     Pod,
 }
 
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     /// It goes on.
@@ -251,34 +255,13 @@ impl Api {
             Outcome::Pass,
             format!("{} of {pod}, {}", route.name, route.visibility),
         ));
-        steps.push(match route.visibility {
-            Visibility::Public => {
-                let limit = format!("limits.public, {} per address", limits.public);
-                step(StepName::ClientLimit, Outcome::Counted, limit)
-            }
-            Visibility::Authenticated | Visibility::Private => {
-                let limit = format!(
-                    "only bad tokens count here: limits.default, {} per address",
-                    limits.default
-                );
-                step(StepName::ClientLimit, Outcome::Skipped, limit)
-            }
-        });
+        steps.push(client_limit(&limits, &route));
         let decision = decide(&route, user.map(|user| user.id), self.now());
         let (outcome, detail, status) = verdict(&route, decision, user, &pod);
         steps.push(step(StepName::Auth, outcome, detail));
         explanation.status = status;
         if status == 200 {
-            steps.push(match user {
-                Some(user) => {
-                    let limit = format!("limits.user, {} for {}", limits.user, user.name);
-                    step(StepName::CallerLimit, Outcome::Counted, limit)
-                }
-                None => {
-                    let why = "nobody is known, so the address's limit stands".to_owned();
-                    step(StepName::CallerLimit, Outcome::Skipped, why)
-                }
-            });
+            steps.push(caller_limit(&limits, &route, user));
             let (pod, peer, status) = self.way(&route);
             steps.extend(pod);
             explanation.peer = peer;

@@ -98,3 +98,95 @@ pub(super) enum Scope {
     Write,
     Own,
 }
+
+/// Requests in a window of at most a day: `100/1m`, `5/s`; or `unlimited`.
+#[derive(ToSchema)]
+#[schema(pattern = "^(unlimited|[1-9][0-9]* ?/ ?([0-9]+ ?)?[a-zA-Z]+)$", example = "1000/1m")]
+pub(super) struct Rate(String);
+
+/// Bits in a second: `800bit`, `64kbit`, `10mbit`, `1gbit`; or `unlimited`.
+#[derive(ToSchema)]
+#[schema(pattern = "^(unlimited|[1-9][0-9]* ?[kmg]?bit)$", example = "10mbit")]
+pub(super) struct BitRate(String);
+
+/// A number of things at once, or `unlimited`. Answers have it as text.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum AtOnce {
+    Number(Count),
+    Text(CountText),
+}
+
+/// A number of things.
+#[derive(ToSchema)]
+#[schema(minimum = 1, maximum = 4_294_967_295_u64, example = 20)]
+pub(super) struct Count(i64);
+
+/// A number of things as text, or `unlimited`.
+#[derive(ToSchema)]
+#[schema(pattern = "^(unlimited|[1-9][0-9]{0,9})$", example = "20")]
+pub(super) struct CountText(String);
+
+/// What a user has in the place of the config's limits. What it does not say is as there.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserLimits {
+    /// For `limits.user`: as a caller, wherever it goes.
+    #[schema(required = false)]
+    user: CountingPolicy,
+    /// For `limits.pod`: each pod that it owns.
+    #[schema(required = false)]
+    pod: CountingPolicy,
+}
+
+/// What a service has in the place of the config's limits. What it does not say is as
+/// there.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceLimits {
+    /// For `limits.public`: each address, counted at this service apart.
+    #[schema(required = false)]
+    public: AddressPolicy,
+    /// For `limits.service`: everybody together.
+    #[schema(required = false)]
+    service: ServicePolicy,
+}
+
+/// A policy for a user or a pod.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CountingPolicy {
+    rate: Option<Rate>,
+    /// How many requests may come at once; the rate's count when not said.
+    burst: Option<Count>,
+    /// Requests under way at once, WebSockets apart.
+    requests: Option<AtOnce>,
+    /// WebSockets open at once.
+    websockets: Option<AtOnce>,
+    /// Count, and refuse nothing.
+    shadow: Option<bool>,
+}
+
+/// A policy for a client's address.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddressPolicy {
+    rate: Option<Rate>,
+    /// How many requests may come at once; the rate's count when not said.
+    burst: Option<Count>,
+    /// Count, and refuse nothing.
+    shadow: Option<bool>,
+}
+
+/// A policy for all requests of a service.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServicePolicy {
+    rate: Option<Rate>,
+    /// How many requests may come at once; the rate's count when not said.
+    burst: Option<Count>,
+    /// Bytes of answers in a second, at each edge.
+    bandwidth: Option<BitRate>,
+    /// Count, and refuse nothing.
+    shadow: Option<bool>,
+}

@@ -7,13 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use model::{Key, Name, Pod, PodId, Service, Visibility};
+use model::{Key, Name, Pod, PodId, Service, ServiceLimits, Visibility};
 use serde::{Deserialize, Serialize};
 use store::NewService;
 use utoipa::ToSchema;
 
 use super::body::{Body, given};
 use super::caller::Caller;
+use super::limits::Given;
 use super::lookup::{name, new_name};
 use super::page::{self, List, Part, list as write_list};
 use super::path::At;
@@ -42,6 +43,10 @@ pub(super) struct New {
     /// The port on the pod's node where other machines reach it.
     #[schema(value_type = Option<schema::Port>)]
     external_port: Option<NonZeroU16>,
+    /// What it has in the place of the config's limits.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::ServiceLimits>)]
+    limits: Given<ServiceLimits>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -66,6 +71,10 @@ pub(super) struct Set {
     /// The port on the pod's node where other machines reach it.
     #[schema(value_type = Option<schema::Port>)]
     external_port: Option<NonZeroU16>,
+    /// What it has in the place of the config's limits.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::ServiceLimits>)]
+    limits: Given<ServiceLimits>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -83,6 +92,10 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<schema::Port>)]
     external_port: Option<Option<NonZeroU16>>,
+    /// What it has in the place of the config's limits, all of it; null for none.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::ServiceLimits>)]
+    limits: Given<ServiceLimits>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -106,6 +119,9 @@ pub(super) struct Shown {
     targets: Vec<SocketAddr>,
     #[schema(value_type = Option<schema::Port>, required = true)]
     external_port: Option<u16>,
+    /// What it has in the place of the config's limits.
+    #[schema(value_type = Option<schema::ServiceLimits>, required = true)]
+    limits: Option<Box<ServiceLimits>>,
 }
 
 impl Api {
@@ -121,11 +137,18 @@ impl Api {
             siblings: service.siblings,
             targets: service.targets,
             external_port: service.external_port,
+            limits: service.limits,
         }
     }
 
     /// A body with the host that its names make.
-    async fn service_of(&self, pod: &Pod, name: Name, set: Set) -> Result<NewService, Problem> {
+    async fn service_of(
+        &self,
+        pod: &Pod,
+        name: Name,
+        set: Set,
+        limits: Option<Box<ServiceLimits>>,
+    ) -> Result<NewService, Problem> {
         let owner = self.user(&pod.owner.to_string()).await?;
         let template = &self.settings.host_template;
         let host = template
@@ -140,6 +163,7 @@ impl Api {
             siblings: set.siblings,
             targets: set.targets,
             external_port: set.external_port.map(NonZeroU16::get),
+            limits,
         })
     }
 }
@@ -178,6 +202,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let pod = api.pod(&caller, &pod).await?;
     may_place(&caller, &pod, &new.targets, new.external_port.is_some())?;
+    let limits = new.limits.checked()?;
+    caller.limits(limits.as_ref(), None)?;
     let set = Set {
         name: None,
         port: new.port,
@@ -185,8 +211,9 @@ pub(super) async fn create(
         siblings: new.siblings,
         targets: new.targets,
         external_port: new.external_port,
+        limits: Given::default(),
     };
-    let new = api.service_of(&pod, new.name, set).await?;
+    let new = api.service_of(&pod, new.name, set, limits.flatten()).await?;
     let batch = api.begin(&caller, &IfMatch::NONE, None).await?;
     let service = batch.create_service(new).await?;
     let revision = batch.commit().await?;
@@ -209,7 +236,8 @@ pub(super) async fn read(
     Ok(tagged(found.revision, api.show(found.row)))
 }
 
-/// Sets a service, which keeps its host, or makes the one of this name.
+/// Sets a service, which keeps its host, or makes the one of this name. Limits that a
+/// token of the scope `own` leaves out stay.
 #[utoipa::path(put, path = "/pods/{pod}/services/{service}", tag = "pods",
     params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
     request_body = Set,
@@ -219,22 +247,29 @@ pub(super) async fn put(
     caller: Caller,
     At((pod, service)): At<(String, String)>,
     if_match: IfMatch,
-    Body(set): Body<Set>,
+    Body(mut set): Body<Set>,
 ) -> Result<Response, Problem> {
     let pod = api.pod(&caller, &pod).await?;
     may_place(&caller, &pod, &set.targets, set.external_port.is_some())?;
     let name = new_name("service", &service, set.name.as_ref())?;
+    let limits = std::mem::take(&mut set.limits).checked()?;
     let there = api.store.service(pod.id, &name).await?;
+    caller.limits(
+        limits.as_ref(),
+        there.as_ref().and_then(|service| service.limits.as_ref()),
+    )?;
     let key = there.map(|service| Key::Service(service.row.host));
-    let new = api.service_of(&pod, name, set).await?;
+    // What is not this caller's to change is not made anew either, should it go meanwhile.
+    let limits = limits.flatten().filter(|_| caller.may_limit());
+    let new = api.service_of(&pod, name, set, limits).await?;
     let batch = api.begin(&caller, &if_match, key.as_ref()).await?;
-    let (service, is_new) = batch.put_service(new).await?;
+    let (service, is_new) = batch.put_service(new, caller.may_limit()).await?;
     let revision = batch.commit().await?;
     let path = format!("pods/{}/services/{}", service.pod, service.name);
     Ok(write_put(&path, is_new, revision, api.show(service)))
 }
 
-/// Changes a service. What is absent stays.
+/// Changes a service. What is absent stays; limits of null are lifted.
 #[utoipa::path(patch, path = "/pods/{pod}/services/{service}", tag = "pods",
     params(("pod" = String, Path, description = "Id, or owner%2Fname"), ("service" = String, Path, description = "Name")),
     request_body = Changes, responses((status = 200, description = "Changed", body = Shown)))]
@@ -248,7 +283,9 @@ pub(super) async fn change(
     let pod = api.pod(&caller, &pod).await?;
     let targets = changes.targets.as_deref().unwrap_or_default();
     may_place(&caller, &pod, targets, changes.external_port.is_some())?;
+    let limits = changes.limits.checked()?;
     let service = api.service(&pod, &service).await?;
+    caller.limits(limits.as_ref(), service.limits.as_ref())?;
     let key = Key::Service(service.host);
     let batch = api.begin(&caller, &if_match, Some(&key)).await?;
     let changed = batch.update_service(pod.id, &service.name, |service| {
@@ -260,6 +297,9 @@ pub(super) async fn change(
         }
         if let Some(port) = changes.external_port {
             service.external_port = port.map(NonZeroU16::get);
+        }
+        if let Some(limits) = limits.filter(|_| caller.may_limit()) {
+            service.limits = limits;
         }
     });
     let service = changed.await?;

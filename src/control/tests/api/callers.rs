@@ -38,6 +38,7 @@ const OPERATIONS: &[(&str, &str, Kind)] = &[
     ("GET", "users/john", Kind::LookAtJohn),
     ("GET", "users/mary", Kind::Look),
     ("PUT", "users/zoe", Kind::Write),
+    ("PATCH", "users/zoe", Kind::Write),
     ("DELETE", "users/nobody", Kind::Write),
     ("GET", "teams", Kind::Look),
     ("POST", "teams", Kind::Write),

@@ -53,7 +53,11 @@ async fn world(api: &Api) -> Vec<(String, Vec<&'static str>, Value)> {
             json!({ "address": "192.0.2.1" }),
         ),
         ("teams/core".to_owned(), vec!["PUT"], json!({})),
-        ("users/mary".to_owned(), vec!["PUT"], json!({})),
+        (
+            "users/mary".to_owned(),
+            vec!["PUT", "PATCH"],
+            json!({ "limits": { "user": { "rate": "9/1s" } } }),
+        ),
     ]
 }
 
@@ -154,7 +158,10 @@ async fn a_put_makes_once_and_then_sets() {
     let api = Api::new().await;
     let pod = api.world().await;
     for (path, body) in [
-        ("users/zoe".to_owned(), json!({ "name": "zoe" })),
+        (
+            "users/zoe".to_owned(),
+            json!({ "name": "zoe", "limits": { "pod": { "requests": "5" } } }),
+        ),
         ("teams/core".to_owned(), json!({})),
         ("nodes/n1".to_owned(), json!({ "address": "192.0.2.1" })),
         (

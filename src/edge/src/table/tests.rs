@@ -1,6 +1,7 @@
 use model::{
-    Change, Entity, HostLabel, Key, Member, MemberStatus, Name, Pod, PodId, PodState, Revision, Route, Service,
-    ServiceId, Share, Team, TeamId, UnixMillis, Update, User, UserId, Visibility,
+    Change, Entity, HostLabel, Key, Member, MemberStatus, Name, OwnLimits as _, Pod, PodId, PodState, Policy, Revision,
+    Route, Service, ServiceId, ServiceLimits, Share, Team, TeamId, UnixMillis, Update, User, UserId, UserLimits,
+    Visibility,
 };
 
 use super::*;
@@ -207,6 +208,46 @@ fn every_change_shows() {
     table.apply(remove([Key::User(world.mary.id)]));
     assert!(now().is_none(), "a pod whose owner is gone is routed to by nobody");
     assert!(filters::Table::user(&table.snapshot(), world.mary.id).is_none());
+}
+
+#[test]
+fn limits_of_their_own_are_there_at_the_next_look() {
+    let mut world = World::new();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    let now = || route(&table, "app-myproject-john").expect("there");
+    assert_eq!((now().limits, now().pod.owner.limits.clone()), (None, None));
+
+    let policy = |rate: &str| Policy::of(rate.parse().expect("a rate"));
+    for rate in [Some("10/1s"), Some("20/1s"), None] {
+        world.service.limits = rate.and_then(|rate| {
+            let public = policy(rate);
+            ServiceLimits {
+                public,
+                ..ServiceLimits::default()
+            }
+            .kept()
+        });
+        table.apply(put([Entity::Service(world.service.clone())]));
+        assert_eq!(now().limits, world.service.limits);
+        // A change of another row takes the route apart and puts it together again.
+        table.apply(put([world.member(MemberStatus::Invited)]));
+        assert_eq!(now().limits, world.service.limits);
+
+        // The owner's come with every pod it owns, and the caller's with the caller.
+        world.john.limits = rate.and_then(|rate| {
+            let pod = policy(rate);
+            UserLimits {
+                pod,
+                ..UserLimits::default()
+            }
+            .kept()
+        });
+        table.apply(put([Entity::User(world.john.clone())]));
+        assert_eq!(now().pod.owner.limits, world.john.limits);
+        let caller = filters::Table::user(&table.snapshot(), world.john.id).expect("there");
+        assert_eq!(caller.limits, world.john.limits);
+    }
 }
 
 #[test]

@@ -59,6 +59,17 @@ impl Api {
         self.send(Method::PATCH, path, Some(body)).await
     }
 
+    /// What is at a path, and the ETag that says which write it comes from.
+    pub(super) async fn get_tagged(&self, path: &str) -> anyhow::Result<(Value, Option<HeaderValue>)> {
+        self.exchange(Method::GET, path, None, None).await
+    }
+
+    /// Changes some fields of what is as an ETag says.
+    pub(super) async fn patch_if(&self, path: &str, tag: Option<HeaderValue>, body: Value) -> anyhow::Result<Value> {
+        let (answer, _) = self.exchange(Method::PATCH, path, Some(body), tag).await?;
+        Ok(answer)
+    }
+
     /// Removes something.
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.send(Method::DELETE, path, None).await?;
@@ -102,6 +113,17 @@ impl Api {
 
     /// Sends a request; answers null to an answer without a body.
     pub(super) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let (answer, _) = self.exchange(method, path, body, None).await?;
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        if_match: Option<HeaderValue>,
+    ) -> anyhow::Result<(Value, Option<HeaderValue>)> {
         let endpoint = self.http.endpoint();
         let mut request = Request::builder()
             .method(method)
@@ -109,6 +131,9 @@ impl Api {
             .header(header::HOST, endpoint.host.as_str())
             .header(header::AUTHORIZATION, self.token.clone())
             .header(header::ACCEPT, "application/json");
+        if let Some(tag) = if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
         let body = match body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
@@ -117,14 +142,17 @@ impl Api {
             None => Full::default(),
         };
         let request = request.body(body).with_context(|| format!("ask for {path}"))?;
-        let (status, body) = self.http.send(request).await?;
+        let (head, body) = self.http.send(request).await?.into_parts();
+        let status = head.status;
         if !status.is_success() {
             return Err(Refused::new(status, &body, path, &self.source).into());
         }
+        let tag = head.headers.get(header::ETAG).cloned();
         if body.is_empty() {
-            return Ok(Value::Null);
+            return Ok((Value::Null, tag));
         }
-        serde_json::from_slice(&body)
-            .with_context(|| format!("{endpoint} answers {status} and no JSON; is this podgate's API?"))
+        let answer = serde_json::from_slice(&body)
+            .with_context(|| format!("{endpoint} answers {status} and no JSON; is this podgate's API?"))?;
+        Ok((answer, tag))
     }
 }

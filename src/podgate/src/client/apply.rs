@@ -37,7 +37,9 @@ use wanted::Wanted;
 pub(super) const EXAMPLES: &str = "\
 The file is YAML or JSON, of one document or several:
 
-  users: [john, mary]
+  users:
+    - john
+    - {name: mary, limits: {user: {rate: 5000/1m, websockets: 20}}}
   teams:
     - name: devs
       members: {mary: active}          # or invited, suspended
@@ -50,6 +52,7 @@ The file is YAML or JSON, of one document or several:
       services:
         - {name: app, port: 3000, visibility: public}
         - {name: api, port: 8000, targets: ['10.0.0.5:8000']}
+        - {name: docs, port: 80, limits: {public: {rate: 10/1s}}}
       shares:
         - {user: mary, expires_at: 2030-01-31T12:00:00Z, services: [api]}
 

@@ -3,10 +3,11 @@
 use std::io::{self, BufWriter, Write as _};
 use std::time::SystemTime;
 
-use model::{Name, PodState, UnixMillis};
+use model::{Name, OwnLimits, PodState, UnixMillis};
+use serde_json::{Value, json};
 
 use super::api::Api;
-use super::output::Output;
+use super::output::{Output, text};
 use super::present::{Pod, Present, Service, Share};
 use super::progress::Progress;
 
@@ -48,7 +49,10 @@ pub(super) async fn run(_: Args, api: &Api, output: &Output) -> anyhow::Result<(
 }
 
 fn document(present: &Present, now: UnixMillis) -> Document {
-    let users = present.users.iter().map(name).collect();
+    let users = present.users.iter().map(|(user, it)| match &it.limits {
+        None => name(user),
+        Some(limits) => map([("name", name(user)), ("limits", own(limits))]),
+    });
     let teams = present.teams.iter().map(|(team, it)| {
         let members = it.members.iter().map(|(user, status)| (user.to_string(), word(status)));
         map([("name", name(team)), ("members", Document::Map(members.collect()))])
@@ -59,7 +63,7 @@ fn document(present: &Present, now: UnixMillis) -> Document {
     });
     let pods = present.pods.iter().map(|(key, it)| pod(key, it, now));
     map([
-        ("users", Document::List(users)),
+        ("users", Document::List(users.collect())),
         ("teams", Document::List(teams.collect())),
         ("nodes", Document::List(nodes.collect())),
         ("pods", Document::List(pods.collect())),
@@ -96,6 +100,7 @@ fn service(called: &Name, service: &Service) -> Document {
         service.siblings.then_some(("siblings", Document::Flag(true))),
         Some(("targets", Document::List(targets))),
         external_port,
+        service.limits.as_ref().map(|limits| ("limits", own(limits))),
     ];
     map(entries.into_iter().flatten())
 }
@@ -108,6 +113,24 @@ fn share(user: &Name, share: &Share) -> Document {
         ("expires_at", word(share.expires_at)),
         ("services", Document::List(services.into_iter().map(name).collect())),
     ])
+}
+
+/// Limits of its own, by their names in JSON.
+fn own<L: OwnLimits>(limits: &L) -> Document {
+    let written = json!(limits);
+    let policies = L::POLICIES.into_iter().map(|(called, about)| {
+        let fields = about.fields().iter().filter_map(|field| {
+            let value = match &written[called][field] {
+                Value::Null => return None,
+                Value::Bool(flag) => Document::Flag(*flag),
+                Value::Number(number) => Document::Number(number.as_u64()?),
+                other => word(text(other)),
+            };
+            Some((*field, value))
+        });
+        (called, map(fields))
+    });
+    map(policies)
 }
 
 fn name(name: &Name) -> Document {

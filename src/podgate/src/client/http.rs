@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -69,13 +69,13 @@ impl Http {
     }
 
     /// Sends a request and reads its answer whole.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
         tokio::time::timeout(PATIENCE, self.exchange(request))
             .await
             .unwrap_or_else(|_| Err(HttpError::Timeout(self.endpoint.clone())))
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
         let (mut sender, response) = loop {
             let (mut sender, kept) = match self.take() {
                 Some(sender) => (sender, true),
@@ -98,7 +98,7 @@ impl Http {
         if sender.ready().await.is_ok() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         }
-        Ok((head.status, body))
+        Ok(Response::from_parts(head, body))
     }
 
     /// A kept connection that is still open.
@@ -210,8 +210,11 @@ mod tests {
             }
         });
         for _ in 0..3 {
-            let (status, body) = http.send(request()).await.expect("an answer");
-            assert_eq!((status, body.as_ref()), (StatusCode::OK, b"ok".as_slice()));
+            let answer = http.send(request()).await.expect("an answer");
+            assert_eq!(
+                (answer.status().as_u16(), answer.body().as_ref()),
+                (200, b"ok".as_slice())
+            );
             // The close arrives.
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(20)).await;

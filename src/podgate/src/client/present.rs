@@ -1,11 +1,11 @@
 //! What there is, read from the API page by page.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use model::{MemberStatus, Name, PodId, PodState, TeamId, UnixMillis, Visibility};
+use model::{MemberStatus, Name, PodId, PodState, ServiceLimits, TeamId, UnixMillis, UserLimits, Visibility};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,11 +17,16 @@ use super::progress::Progress;
 /// All users, teams, nodes and pods, by name.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    pub(super) users: BTreeSet<Name>,
+    pub(super) users: BTreeMap<Name, User>,
     pub(super) teams: BTreeMap<Name, Team>,
     pub(super) nodes: BTreeMap<Name, Node>,
     /// By owner and name.
     pub(super) pods: BTreeMap<(Name, Name), Pod>,
+}
+
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) limits: Option<UserLimits>,
 }
 
 #[derive(Debug)]
@@ -55,6 +60,7 @@ pub(super) struct Service {
     pub(super) siblings: bool,
     pub(super) targets: Vec<SocketAddr>,
     pub(super) external_port: Option<u16>,
+    pub(super) limits: Option<ServiceLimits>,
 }
 
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub(super) struct Share {
 #[derive(Deserialize)]
 struct UserRow {
     name: Name,
+    #[serde(default)]
+    limits: Option<UserLimits>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +111,8 @@ struct ServiceRow {
     targets: Vec<SocketAddr>,
     #[serde(default)]
     external_port: Option<u16>,
+    #[serde(default)]
+    limits: Option<ServiceLimits>,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +152,7 @@ impl Present {
                 siblings: row.siblings,
                 targets: row.targets,
                 external_port: row.external_port,
+                limits: row.limits,
             };
             services_of.entry(row.pod).or_default().insert(row.name, service);
         }
@@ -163,7 +174,10 @@ impl Present {
             (row.name, Team { id: row.id, members })
         };
         Ok(Self {
-            users: users.into_iter().map(|row| row.name).collect(),
+            users: users
+                .into_iter()
+                .map(|row| (row.name, User { limits: row.limits }))
+                .collect(),
             teams: teams.into_iter().map(team).collect(),
             nodes: nodes
                 .into_iter()

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use clap::Subcommand;
-use model::Visibility;
+use model::{ServiceLimits, Visibility};
 use serde_json::{Map, Value, json};
 
 use super::api::Api;
+use super::limit::{self, Setting, setting};
 use super::names::{PodRef, ServiceRef};
 use super::output::{Output, text};
 use super::values::{OrNone, or_none, visibility};
@@ -18,7 +19,8 @@ Examples:
   podgate service add john/myproject/docs --port 80 --visibility public
   podgate service add john/myproject/api --port 8000 --target 10.0.0.5:8000 --target 10.0.0.6:8000
   podgate service list john/myproject
-  podgate service set john/myproject/app --visibility authenticated";
+  podgate service set john/myproject/app --visibility authenticated
+  podgate service set john/myproject/app --limit public.rate=10/1s --limit service.bandwidth=10mbit";
 
 /// What can be done with services.
 #[derive(Debug, Subcommand)]
@@ -56,6 +58,16 @@ pub(crate) enum Verb {
         /// The port on the pod's node where other machines reach it
         #[arg(long, value_name = "PORT")]
         external_port: Option<NonZeroU16>,
+        /// A limit of its own in the config's place; may be repeated
+        ///
+        /// KEY is public.rate, .burst or .shadow, for each address, or service.rate, .burst,
+        /// .bandwidth or .shadow, for everybody together. VALUE is a rate such as 10/1s, a
+        /// number, a bandwidth such as 10mbit, true or false, or `unlimited`.
+        #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = setting::<ServiceLimits>)]
+        limits: Vec<Setting>,
+        /// No limits of its own but those that --limit names
+        #[arg(long)]
+        no_limits: bool,
     },
     /// Show a service
     #[command(
@@ -70,7 +82,8 @@ pub(crate) enum Verb {
     #[command(
         visible_aliases = ["update", "edit"],
         after_help = "Examples:\n  podgate service set john/myproject/app --visibility public\n  \
-                      podgate service set john/myproject/app --target none",
+                      podgate service set john/myproject/app --target none\n  \
+                      podgate service set john/myproject/app --limit public.rate=10/1s",
         override_usage = "podgate service set <SERVICE> [OPTIONS]"
     )]
     Set {
@@ -106,10 +119,22 @@ pub(crate) struct Changes {
     /// The port on the pod's node where other machines reach it, or `none`
     #[arg(long, value_name = "PORT", value_parser = or_none::<NonZeroU16>)]
     external_port: Option<OrNone<NonZeroU16>>,
+    /// A limit of its own in the config's place, or `none`; may be repeated
+    ///
+    /// KEY is public.rate, .burst or .shadow, for each address, or service.rate, .burst,
+    /// .bandwidth or .shadow, for everybody together. VALUE is a rate such as 10/1s, a number,
+    /// a bandwidth such as 10mbit, true or false, `unlimited`, or `none` to leave it to the
+    /// config.
+    #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = setting::<ServiceLimits>)]
+    limits: Vec<Setting>,
+    /// Lift all limits of its own but those that --limit names
+    #[arg(long)]
+    no_limits: bool,
 }
 
 impl Changes {
-    fn body(&self) -> Value {
+    /// All but the limits.
+    fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         if let Some(port) = self.port {
             body.insert("port".to_owned(), json!(port));
@@ -127,7 +152,7 @@ impl Changes {
         if let Some(OrNone(port)) = &self.external_port {
             body.insert("external_port".to_owned(), json!(port));
         }
-        Value::Object(body)
+        body
     }
 }
 
@@ -159,6 +184,8 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             siblings,
             targets,
             external_port,
+            limits,
+            no_limits: _,
         } => {
             let mut body = json!({ "name": service.name.as_str(), "port": port, "visibility": visibility });
             if siblings {
@@ -169,6 +196,9 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             }
             if let Some(port) = external_port {
                 body["external_port"] = json!(port);
+            }
+            if !limits.is_empty() {
+                body["limits"] = limit::new::<ServiceLimits>(&limits)?;
             }
             let answer = api.post(&format!("{}/services", service.pod.path()), body).await?;
             output.done(&answer, &format!("added service {service}: {}", text(&answer["url"])))
@@ -182,10 +212,14 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             let mut facts = vec![("service", service.to_string())];
             facts.extend(["url", "port", "visibility", "siblings", "targets"].map(fact));
             facts.push(("external port", text(&shown["external_port"])));
+            let limits = limit::facts::<ServiceLimits>(&shown)?;
+            facts.extend(limits.iter().map(|(name, told)| (name.as_str(), told.clone())));
             output.facts(facts)
         }
         Verb::Set { service, changes } => {
-            let changed = api.patch(&service.path(), changes.body()).await?;
+            let (fields, path) = (changes.body(), service.path());
+            let Changes { limits, no_limits, .. } = changes;
+            let changed = limit::change::<ServiceLimits>(api, &path, fields, &limits, no_limits).await?;
             output.done(&changed, &format!("changed service {service}"))
         }
         Verb::Remove { service } => {

@@ -174,6 +174,7 @@ async fn create(
             targets: vec![target],
             siblings: false,
             external_port: None,
+            limits: None,
         })
         .await
         .context("create a service")?;

@@ -1,10 +1,10 @@
 //! Rows of `services`.
 
-use model::{Key, PodId, Revision, Service, ServiceId};
+use model::{Key, OwnLimits as _, PodId, Revision, Service, ServiceId, ServiceLimits};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
-use crate::entity::{Row, corrupt, list, stored, stored_list};
+use crate::entity::{Row, corrupt, json, list, stored, stored_json, stored_list};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -20,6 +20,7 @@ pub struct Model {
     pub targets: String,
     pub external_port: Option<i32>,
     pub siblings: bool,
+    pub limits: Option<String>,
     pub revision: i64,
 }
 
@@ -39,7 +40,7 @@ impl TryFrom<Model> for Service {
             targets: stored_list("targets", &row.targets)?,
             external_port: row.external_port.map(port).transpose()?,
             siblings: row.siblings,
-            limits: None,
+            limits: stored_json("service limits", row.limits.as_deref())?.and_then(ServiceLimits::kept),
         })
     }
 }
@@ -60,6 +61,7 @@ impl Model {
             targets: list(&service.targets),
             external_port: service.external_port.map(i32::from),
             siblings: service.siblings,
+            limits: json(service.limits.as_deref()),
             revision,
         }
     }

@@ -1,10 +1,10 @@
 //! Rows of `users`.
 
-use model::{Key, Revision, UnixMillis, User, UserId};
+use model::{Key, OwnLimits as _, Revision, UnixMillis, User, UserId, UserLimits};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
-use crate::entity::{Row, stored};
+use crate::entity::{Row, json, stored, stored_json};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -14,6 +14,7 @@ pub struct Model {
     pub id: Uuid,
     pub name: String,
     pub sessions_from: i64,
+    pub limits: Option<String>,
     pub revision: i64,
 }
 
@@ -27,7 +28,7 @@ impl TryFrom<Model> for User {
             id: UserId::from_uuid(row.id),
             name: stored("user name", &row.name)?,
             sessions_from: UnixMillis(row.sessions_from),
-            limits: None,
+            limits: stored_json("user limits", row.limits.as_deref())?.and_then(UserLimits::kept),
         })
     }
 }
@@ -38,6 +39,7 @@ impl Model {
             id: user.id.uuid(),
             name: user.name.to_string(),
             sessions_from: user.sessions_from.0,
+            limits: json(user.limits.as_deref()),
             revision,
         }
     }

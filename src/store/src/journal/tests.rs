@@ -168,6 +168,49 @@ async fn a_file_that_misses_a_change_is_removed() {
     until(|| users(&path) == Some((vec!["john".into()], 4)));
 }
 
+/// As a podgate wrote them that knew of no limits.
+const BEFORE_LIMITS: &str = concat!(
+    r#"{"reset":true,"changes":[{"put":{"user":{"id":"0190f3c4-7a10-7c3e-9d3f-2f1b0a6c5d4e","name":"john","#,
+    r#""sessions_from":0}}},{"put":{"service":{"id":"0190f3c4-7a10-7c3e-9d3f-2f1b0a6c5d4f","#,
+    r#""pod":"0190f3c4-7a10-7c3e-9d3f-2f1b0a6c5d50","name":"app","host":"app-myproject-john","port":3000,"#,
+    r#""visibility":"public","siblings":false,"targets":[],"external_port":null}}}],"revision":7}"#,
+    "\n"
+);
+
+#[tokio::test]
+async fn limits_are_kept_and_older_files_have_none() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("routes.journal");
+    fs::write(&path, BEFORE_LIMITS).expect("write");
+    let read = || {
+        let mut entities = Vec::new();
+        let replayed = replay(&path, |update| {
+            for change in update.changes {
+                match change {
+                    Change::Put(entity) => entities.push(entity),
+                    Change::Remove(key) => panic!("{key:?}"),
+                }
+            }
+        });
+        (entities, replayed.expect("good").map(|replayed| replayed.revision.0))
+    };
+    let (old, revision) = read();
+    let [Entity::User(john), Entity::Service(app)] = old.as_slice() else {
+        panic!("{old:?}");
+    };
+    assert_eq!((revision, &john.limits, &app.limits), (Some(7), &None, &None));
+
+    let mut limited = (john.clone(), app.clone());
+    limited.0.limits = serde_json::from_str(r#"{"user":{"rate":"5000/1m","websockets":"20"}}"#).expect("limits");
+    limited.1.limits = serde_json::from_str(r#"{"service":{"bandwidth":"10mbit"}}"#).expect("limits");
+    let all = vec![Entity::User(limited.0), Entity::Service(limited.1)];
+    let journal = Journal::keep(path.clone()).expect("starts");
+    let changes = all.iter().cloned().map(Change::Put).collect();
+    journal.record(&update(true, changes, Some(8))).await;
+    until(|| read().1 == Some(8));
+    assert_eq!(read().0, all);
+}
+
 #[tokio::test]
 async fn no_file_can_be_made() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -10,7 +10,7 @@ use super::wanted::Wanted;
 
 /// Every reference to nothing.
 pub(super) fn check(wanted: &Wanted, present: &Present, prune: bool) -> Vec<Problem> {
-    let users: HashSet<&Name> = wanted.users.iter().map(|user| &user.value).collect();
+    let users: HashSet<&Name> = wanted.users.iter().map(|user| &user.name.value).collect();
     let teams: HashSet<&Name> = wanted.teams.iter().map(|team| &team.name).collect();
     let nodes: HashSet<&Name> = wanted.nodes.iter().map(|node| &node.name).collect();
     let mut problems = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn check(wanted: &Wanted, present: &Present, prune: bool) -> Vec<Prob
             });
         }
     };
-    let user = |at: &At<Name>| users.contains(&at.value) || present.users.contains(&at.value);
+    let user = |at: &At<Name>| users.contains(&at.value) || present.users.contains_key(&at.value);
     for (member, _) in wanted.teams.iter().flat_map(|team| &team.members) {
         need("user", member, user(member));
     }

@@ -7,8 +7,9 @@ use http::Method;
 use model::{Name, PodState, UnixMillis, Visibility};
 use serde_json::{Map, Value, json};
 
+use super::super::limit::line;
 use super::super::present::{self, Present};
-use super::step::{Changes, Request, Sign, Step};
+use super::step::{Changes, Request, Sign, Step, of_its_own};
 use super::wanted::{Pod, Service, Share, Wanted};
 
 /// All steps. Those of one stage may be taken at the same time, and need only those of
@@ -33,12 +34,26 @@ pub(super) fn plan(wanted: &Wanted, present: &Present, prune: bool, now: UnixMil
     let mut plan = Plan::default();
     let mut users = Vec::new();
     for user in &wanted.users {
-        let name = &user.value;
-        let create = || {
-            let request = Request::new(Method::POST, "users", json!({ "name": name }));
-            Step::new(Sign::Add, format!("user {name}"), "", vec![request])
+        let name = &user.name.value;
+        let object = format!("user {name}");
+        let step = match present.users.get(name) {
+            None => {
+                let mut body = json!({ "name": name });
+                let limits = of_its_own(user.limits.as_ref()).flatten();
+                if let Some(limits) = limits {
+                    body["limits"] = json!(limits);
+                }
+                let request = Request::new(Method::POST, "users", body);
+                let told = limits.map(|limits| format!("limits {}", line(Some(limits))));
+                Some(Step::new(Sign::Add, object, told.unwrap_or_default(), vec![request]))
+            }
+            Some(old) => {
+                let mut changes = Changes::default();
+                changes.limits(old.limits.as_ref(), user.limits.as_ref());
+                changes.step(object, format!("users/{name}"))
+            }
         };
-        plan.step(&mut users, (!present.users.contains(name)).then(create));
+        plan.step(&mut users, step);
     }
     let (mut teams, mut members) = (Vec::new(), Vec::new());
     for team in &wanted.teams {
@@ -236,6 +251,10 @@ impl Place {
             body["external_port"] = json!(port);
             told.push_str(&format!(", external port {port}"));
         }
+        if let Some(limits) = of_its_own(service.limits.as_ref()).flatten() {
+            body["limits"] = json!(limits);
+            told.push_str(&format!(", limits {}", line(Some(limits))));
+        }
         let request = Request::new(Method::POST, format!("{}/services", self.path), body);
         Step::new(Sign::Add, self.service(&service.name).0, told, vec![request])
     }
@@ -255,6 +274,7 @@ impl Place {
             old.external_port.as_ref(),
             external.as_ref().map(Option::as_ref),
         );
+        changes.limits(old.limits.as_ref(), service.limits.as_ref());
         let (object, path) = self.service(&service.name);
         changes.step(object, path)
     }

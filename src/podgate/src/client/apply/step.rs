@@ -3,8 +3,11 @@
 use std::fmt::{self, Display};
 
 use http::Method;
+use model::OwnLimits;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use super::super::limit::line;
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,11 @@ impl Request {
     }
 }
 
+/// Limits that a file gives to something; those that say nothing are none.
+pub(super) fn of_its_own<L: OwnLimits>(wanted: Option<&Option<L>>) -> Option<Option<&L>> {
+    wanted.map(|limits| limits.as_ref().filter(|limits| !limits.is_empty()))
+}
+
 /// Changes of one thing: the fields of a PATCH, and what to tell of them.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -105,6 +113,14 @@ impl Changes {
         if let Some(will) = wanted.filter(|will| *will != was) {
             let text = |value: Option<&T>| value.map(ToString::to_string).unwrap_or_default();
             self.set(field, json!(will), &text(was), &text(will));
+        }
+    }
+
+    /// Limits that are wanted to be all that there are, or to be lifted, or nothing in
+    /// particular.
+    pub(super) fn limits<L: OwnLimits>(&mut self, was: Option<&L>, wanted: Option<&Option<L>>) {
+        if let Some(will) = of_its_own(wanted).filter(|will| *will != was) {
+            self.set("limits", json!(will), &line(was), &line(will));
         }
     }
 

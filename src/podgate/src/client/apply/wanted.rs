@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use model::{MemberStatus, Name, PodState, UnixMillis, Visibility};
+use model::{MemberStatus, Name, OwnLimits, PodState, ServiceLimits, UnixMillis, UserLimits, Visibility};
 
 use super::place::{At, Place, Problem};
 use super::reader::{Field, Reader};
@@ -15,10 +15,16 @@ use super::tree;
 /// leaves things as they are, or null, which empties them.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    pub(super) users: Vec<At<Name>>,
+    pub(super) users: Vec<User>,
     pub(super) teams: Vec<Team>,
     pub(super) nodes: Vec<Node>,
     pub(super) pods: Vec<Pod>,
+}
+
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) name: At<Name>,
+    pub(super) limits: Option<Option<UserLimits>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +59,7 @@ pub(super) struct Service {
     pub(super) siblings: Option<bool>,
     pub(super) targets: Option<Vec<SocketAddr>>,
     pub(super) external_port: Option<Option<NonZeroU16>>,
+    pub(super) limits: Option<Option<ServiceLimits>>,
 }
 
 #[derive(Debug)]
@@ -136,8 +143,8 @@ impl Wanted {
             return;
         };
         for field in reader.items(fields.get("users")) {
-            if let Some(user) = reader.at::<Name>(&field) {
-                seen.users.check(reader, "user", user.value.clone(), &user.place);
+            if let Some(user) = user(reader, &field) {
+                seen.users.check(reader, "user", user.name.value.clone(), &field.place);
                 self.users.push(user);
             }
         }
@@ -165,6 +172,18 @@ impl Wanted {
 
 // In each of these, every key is read before the first missing one ends it: all
 // problems are noted.
+
+/// A name alone, or a map with it.
+fn user(reader: &mut Reader, field: &Field<'_>) -> Option<User> {
+    if !matches!(field.tree.value, tree::Value::Map(_)) {
+        let name = reader.at(field)?;
+        return Some(User { name, limits: None });
+    }
+    let fields = reader.fields(field, &["name", "limits"])?;
+    let name = reader.need(&fields, "name").and_then(|field| reader.at(&field));
+    let limits = reader.maybe(&fields, "limits", limits);
+    Some(User { name: name?, limits })
+}
 
 fn team(reader: &mut Reader, field: &Field<'_>) -> Option<Team> {
     let fields = reader.fields(field, &["name", "members"])?;
@@ -233,7 +252,15 @@ fn pod(reader: &mut Reader, field: &Field<'_>) -> Option<Pod> {
 fn service(reader: &mut Reader, field: &Field<'_>) -> Option<Service> {
     let fields = reader.fields(
         field,
-        &["name", "port", "visibility", "siblings", "targets", "external_port"],
+        &[
+            "name",
+            "port",
+            "visibility",
+            "siblings",
+            "targets",
+            "external_port",
+            "limits",
+        ],
     )?;
     let name = reader.need(&fields, "name").and_then(|field| reader.parse(&field));
     let number = reader.need(&fields, "port").and_then(|field| port(reader, &field));
@@ -248,6 +275,7 @@ fn service(reader: &mut Reader, field: &Field<'_>) -> Option<Service> {
         items.iter().filter_map(target).collect()
     });
     let external_port = reader.maybe(&fields, "external_port", port);
+    let limits = reader.maybe(&fields, "limits", limits);
     Some(Service {
         name: name?,
         port: number?,
@@ -255,6 +283,7 @@ fn service(reader: &mut Reader, field: &Field<'_>) -> Option<Service> {
         siblings,
         targets,
         external_port,
+        limits,
     })
 }
 
@@ -274,6 +303,27 @@ fn share(reader: &mut Reader, field: &Field<'_>) -> Option<Share> {
         expires_at: expires_at?.into(),
         services,
     })
+}
+
+/// All limits of something; what is null is as the config says.
+fn limits<L: OwnLimits>(reader: &mut Reader, field: &Field<'_>) -> Option<L> {
+    let fields = reader.fields(field, &L::POLICIES.map(|(name, _)| name))?;
+    let mut policies = L::default().policies();
+    for ((name, about), policy) in L::POLICIES.into_iter().zip(&mut policies) {
+        let Some(Some(of)) = reader.maybe(&fields, name, |reader, field| reader.fields(field, about.fields())) else {
+            continue;
+        };
+        for key in about.fields() {
+            let mut set =
+                |reader: &mut Reader, field: &Field<'_>| reader.parse_with(field, |text| policy.set(key, Some(text)));
+            reader.maybe(&of, key, |reader, field| set(reader, field));
+        }
+        if let Err((key, why)) = policy.check(about) {
+            let place = of.get(key).map_or_else(|| of.place.clone(), |field| field.place);
+            reader.problem(&place, why);
+        }
+    }
+    Some(L::of(policies))
 }
 
 fn address(reader: &mut Reader, field: &Field<'_>) -> Option<IpAddr> {
@@ -356,11 +406,71 @@ pods:
     }
 
     #[test]
+    fn every_problem_of_limits_has_its_place() {
+        let text = "\
+users:
+  - {name: john, limits: {user: {rate: '5', window: 1m}, public: {rate: 1/1s}}}
+  - {limits: {user: 5/1s}}
+  - {name: john}
+  - [mary]
+pods:
+  - name: a
+    owner: john
+    services:
+      - name: app
+        port: 80
+        limits:
+          public: {rate: unlimited, burst: 3}
+          service: {bandwidth: [10mbit], shadow: maybe, requests: 3}
+";
+        let expected = [
+            ("users[0].limits.public (line 2): ", "no such key; there are user, pod"),
+            (
+                "users[0].limits.user.window (line 2): ",
+                "no such key; there are rate, burst",
+            ),
+            ("users[0].limits.user.rate (line 2): ", "no `/`"),
+            ("users[1] (line 3): ", "`name` is missing"),
+            ("users[1].limits.user (line 3): ", "must be a map with rate, burst"),
+            ("users[2] (line 4): ", "before, at users[0] (line 2)"),
+            ("users[3] (line 5): ", "must be text or a number"),
+            (
+                "pods[0].services[0].limits.public.burst (line 13): ",
+                "no burst without a rate",
+            ),
+            (
+                "pods[0].services[0].limits.service.requests (line 14): ",
+                "no such key; there are rate, burst, bandwidth, shadow",
+            ),
+            (
+                "pods[0].services[0].limits.service.bandwidth (line 14): ",
+                "must be text or a number, not a list",
+            ),
+            (
+                "pods[0].services[0].limits.service.shadow (line 14): ",
+                "`maybe` is not true or false",
+            ),
+        ];
+        let found = problems(text);
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, (place, message)) in found.iter().zip(expected) {
+            assert!(
+                found.starts_with(place) && found.contains(message),
+                "{place}{message}: {found}"
+            );
+        }
+    }
+
+    #[test]
     fn absent_and_null_differ() {
         let wanted = read("pods:\n  - {name: a, owner: '123', team: null}\n").expect("good");
         let pod = &wanted.pods[0];
         assert!(matches!((&pod.team, &pod.node), (Some(None), None)));
         assert_eq!(pod.owner.value.as_str(), "123");
         assert!(read("").expect("empty").users.is_empty());
+        let wanted =
+            read("users: [a, {name: b, limits: null}, {name: c, limits: {user: {rate: null}}}]").expect("good");
+        let limits: Vec<_> = wanted.users.iter().map(|user| user.limits).collect();
+        assert_eq!(limits, [None, Some(None), Some(Some(UserLimits::default()))]);
     }
 }
