@@ -160,7 +160,7 @@ pub struct Denied<E> {
     pub reader: Option<HeaderValue>,
     /// What would decide otherwise: with it, the request may be considered again. Only on
     /// a patient [`Attempt`].
-    pub lacks: Option<Lack>,
+    pub lacks: Option<Box<Lack>>,
 }
 
 /// What a decision waits for.
@@ -197,7 +197,7 @@ impl<E> Denied<E> {
     fn by_auth(entry: E, denied: auth::Denied) -> Self {
         Self {
             fault: denied.fault,
-            lacks: denied.lacks.map(Lack::Key),
+            lacks: denied.lacks.map(Lack::Key).map(Box::new),
             ..Self::on(entry, denied.refusal, denied.caller)
         }
     }
@@ -411,7 +411,7 @@ impl Gate {
             // Should nobody look again, it is refused.
             let refusal = Refusal::Limited(charge.scope(), Quota::NONE);
             return Err(Denied {
-                lacks: Some(Lack::Counts),
+                lacks: Some(Box::new(Lack::Counts)),
                 ..Denied::on(entry, refusal, permit.into_caller())
             });
         }

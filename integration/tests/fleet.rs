@@ -106,6 +106,36 @@ async fn every_edge_serves_what_the_api_made_and_closes_what_it_closed() {
 }
 
 #[tokio::test]
+async fn a_limit_of_ones_own_is_in_force_at_every_edge() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let fleet = Fleet::start(2).await;
+    let pod = make(&fleet, origin.addr()).await;
+    all_answer(&fleet, None, 200).await;
+    let told = fleet
+        .api
+        .ok(
+            Method::PATCH,
+            &format!("{pod}/services/app"),
+            json!({"limits": {"public": {"rate": "3/1h"}, "service": {"rate": "unlimited"}}}),
+        )
+        .await;
+    assert_eq!(told["limits"]["public"]["rate"], "3/1h");
+    for edge in &fleet.edges {
+        let over = until("the limit", async || {
+            let answer = edge.get(LABEL, "/").await;
+            (answer.status() == 429).then_some(answer)
+        })
+        .await;
+        assert_eq!(over.header("ratelimit-policy"), Some("\"public\";q=3;w=3600"));
+    }
+    fleet
+        .api
+        .ok(Method::PATCH, &format!("{pod}/services/app"), json!({"limits": null}))
+        .await;
+    all_answer(&fleet, None, 200).await;
+}
+
+#[tokio::test]
 async fn a_ticket_works_once_at_all_edges_together() {
     let origin = origin::http1().route("/", "hello").run().await;
     let fleet = Fleet::start(3).await;

@@ -27,18 +27,10 @@ pub struct Owed {
 }
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Ledger {
     shards: [Mutex<HashMap<Key, (u64, u64)>>; SHARDS],
     hasher: RandomState,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            shards: Default::default(),
-            hasher: RandomState::default(),
-        }
-    }
 }
 
 impl Ledger {

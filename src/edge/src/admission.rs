@@ -35,10 +35,10 @@ impl Shared {
         (settings, judged)
     }
 
-    async fn reconsider(&self, request: &Parts, client: &Client, mut attempt: Attempt, mut lack: Lack) -> Judged {
+    async fn reconsider(&self, request: &Parts, client: &Client, mut attempt: Attempt, mut lack: Box<Lack>) -> Judged {
         let mut hope = None;
         loop {
-            match &lack {
+            match &*lack {
                 Lack::Key(source) => {
                     if !self.await_key(source, &mut hope).await {
                         attempt.hurry();
