@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -287,6 +288,11 @@ fn status_field(pid: u32, field: &str) -> u64 {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Shown with the failure.
+            let printed = self.printed();
+            writeln!(std::io::stderr(), "{} printed:\n{printed}", self.name).ok();
+        }
         self.signal(Signal::TERM);
         let since = Instant::now();
         while self.is_running() {

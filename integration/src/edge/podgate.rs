@@ -86,8 +86,19 @@ impl Podgate {
         running
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready, its API, too: that has to wait for its turn to
+    /// write, and answers 503 until then.
     async fn ready(&mut self) {
+        let config = std::fs::read_to_string(&self.config).expect("our own config");
+        let config: toml::Table = config.parse().expect("our own TOML");
+        if config.contains_key("control") {
+            let process = &mut self.process;
+            until("the API of podgate", async || {
+                assert!(process.is_running(), "podgate ended:\n{}", process.printed());
+                process.printed().contains("API ready").then_some(())
+            })
+            .await;
+        }
         let request = self.admin_request("/readyz");
         let process = &mut self.process;
         until("/readyz of podgate", async || {
