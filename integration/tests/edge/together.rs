@@ -269,6 +269,38 @@ async fn exact_knows_at_once() {
     }
 }
 
+/// Whoever else writes there: what makes no sense is no debt, or at most a whole one.
+#[tokio::test]
+async fn strange_values_in_redis_harm_nobody_for_long() {
+    let redis = Redis::start().await;
+    let configure = |edge: Builder| edge.set("limits.public", "5/1h").set("limits.redis_timeout", "1s");
+    let edges = Edges::start(2, "exact", &redis.url(), configure).await;
+    edges.are(true).await;
+    let edge = &edges.edges[0];
+    assert_eq!(edge.get(APP, "/").await.status(), 200);
+    let key = redis.cli(&["keys", "podgate:public:*"]).await;
+    let poison: [(&[&str], u16); 6] = [
+        (&["set", &key, "nonsense"], 200),
+        (&["set", &key, "nan"], 429),
+        (&["set", &key, "-1e300"], 200),
+        (&["set", &key, ""], 200),
+        (&["set", &key, "inf"], 429),
+        (&["hset", &key, "a", "b"], 200),
+    ];
+    for (at, (command, expected)) in poison.iter().enumerate() {
+        redis.cli(&["del", &key]).await;
+        redis.cli(command).await;
+        // An edge that knows nothing of the key yet.
+        let fresh = Edges::start(1, "exact", &redis.url(), configure).await;
+        until("the edge to reach Redis", async || {
+            (metric(&fresh.edges[0], "podgate_limits_redis_up") == Some(1.0)).then_some(())
+        })
+        .await;
+        assert_eq!(fresh.edges[0].get(APP, "/").await.status(), *expected, "{at}: {command:?}");
+        assert_eq!(metric(&fresh.edges[0], "podgate_limits_redis_up"), Some(1.0));
+    }
+}
+
 /// Kills, freezes and empties Redis under load.
 #[tokio::test]
 async fn no_failure_of_redis_is_a_failure_of_a_request() {

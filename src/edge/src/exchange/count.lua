@@ -16,8 +16,12 @@ local passes = true
 for i, key in ipairs(KEYS) do
   local at = 3 * i - 1
   local cost, tolerance, ceiling = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local debt = math.max(0, tonumber(redis.call('GET', key) or '0') - now)
-  if debt > ceiling then
+  -- Whatever else there may be under the key is written over.
+  local held = redis.pcall('GET', key)
+  local debt = (type(held) == 'string' and tonumber(held) or now) - now
+  if debt < 0 then
+    debt = 0
+  elseif not (debt <= ceiling) then
     -- Another policy's, from before a reload.
     debt = tolerance
   end
