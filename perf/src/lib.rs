@@ -4,6 +4,7 @@
 // The platform.
 pub mod admission;
 pub mod fleet;
+pub mod limits;
 
 // A machine of two sides, and what runs on it.
 pub mod cpu;
