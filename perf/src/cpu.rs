@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 /// The kernel scales both to the scheduler's exact run time, so their sum is exact
 /// to one clock tick. Threads count through their process; a descendant that ended
 /// in between is missed, but no peer starts and ends workers under load.
+///
+/// # Errors
+/// When the process is gone.
 pub fn of_tree(root: u32) -> Result<Duration> {
     let mut parents = HashMap::new();
     let mut ticks = HashMap::new();
@@ -68,6 +71,9 @@ pub struct CoreTimes {
 
 impl CoreTimes {
     /// Reads the times of `core` from `/proc/stat`.
+    ///
+    /// # Errors
+    /// When there is no such core.
     pub fn of(core: usize) -> Result<Self> {
         let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
         parse_core(&stat, core).with_context(|| format!("/proc/stat does not list cpu{core}"))

@@ -51,6 +51,9 @@ pub struct Caller {
 
 impl Callers {
     /// Makes `count` callers, spread evenly over the platform's users.
+    ///
+    /// # Errors
+    /// When a token cannot be signed, or the file not be written.
     pub fn make(dir: &Path, users: usize, count: usize, exp: u64) -> Result<Self> {
         let mut each = Vec::with_capacity(count);
         let mut text = String::new();

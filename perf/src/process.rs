@@ -42,6 +42,9 @@ pub struct Running {
 
 impl Running {
     /// Starts a program on the given cores; its output goes to a file in `logs`.
+    ///
+    /// # Errors
+    /// When it does not start, or ends before it listens; with what it wrote.
     pub fn start(program: &Program, cores: &[usize], logs: &Path) -> Result<Self> {
         let name = program.name.clone();
         let log = logs.join(format!("{name}.log"));
@@ -65,6 +68,9 @@ impl Running {
     }
 
     /// CPU time of the program and its workers so far.
+    ///
+    /// # Errors
+    /// When it is gone.
     pub fn cpu(&self) -> Result<Duration> {
         cpu::of_tree(self.child.id()).with_context(|| format!("read the CPU time of {}", self.name))
     }

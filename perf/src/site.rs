@@ -19,6 +19,9 @@ pub struct Cores {
 
 impl Cores {
     /// Takes the last core for the edge (interrupts like the first) and the rest for load.
+    ///
+    /// # Errors
+    /// Where there are not two.
     pub fn split() -> Result<Self> {
         let set = rustix::thread::sched_getaffinity(None).context("read our affinity")?;
         let mut load: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
@@ -33,6 +36,9 @@ impl Cores {
     }
 
     /// Keeps this process, and every thread it starts from now on, off the edge's core.
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
     pub fn take_the_load_side(&self) -> Result<()> {
         let mut set = rustix::thread::CpuSet::new();
         for core in &self.load {
@@ -65,6 +71,9 @@ pub struct Site {
 
 impl Site {
     /// Makes the directory and the certificate and picks addresses.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
     pub fn lay_out(dir: PathBuf, cores: Cores, routes: usize, podgate: Option<PathBuf>) -> Result<Self> {
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
@@ -95,6 +104,9 @@ impl Site {
 
     /// Fills in a template and writes it as `name` into the directory. `{{word}}` is
     /// replaced; a word that nobody knows is an error, and so is one that is not used.
+    ///
+    /// # Errors
+    /// For a word too many or too few, or when the file cannot be written.
     pub fn render(&self, name: &str, template: &str, words: &[(&str, String)]) -> Result<PathBuf> {
         let common = [
             ("dir", self.dir.display().to_string()),
@@ -134,6 +146,9 @@ fn fill(template: &str, common: &[(&str, String)], words: &[(&str, String)]) -> 
 }
 
 /// A loopback address that nobody listens on.
+///
+/// # Errors
+/// When there is none.
 pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     listener.local_addr().context("read the free port")

@@ -21,6 +21,9 @@ pub struct Wrk {
 }
 
 /// Runs wrk.
+///
+/// # Errors
+/// When it is not installed, fails, or says what nobody understands.
 pub async fn wrk(aim: Aim<'_>, what: Wrk) -> Result<Counts> {
     let program = site::find_program("wrk").context("wrk is not installed")?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/callers.lua");
