@@ -52,15 +52,18 @@ check: ## Check form: fmt, clippy, docs, unused and unwelcome dependencies, conf
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: bench
-bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, changes, starts (half an hour)
+bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, limits, changes, starts (40 minutes)
 	@.ci/tools test bench
 	cargo build --profile dist --locked -p podgate
 	cargo run --release --locked -p perf --bin compare
 	cargo bench --locked -p perf
 	cargo run --release --locked -p perf --bin table-size
 	cargo run --release --locked -p perf --bin token-cache
+	cargo run --release --locked -p perf --bin limit-size
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin change-latency
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin cold-start
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-cost
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-fleet
 
 .PHONY: tools
 tools: ## Install all that check, test and bench need, and nothing else

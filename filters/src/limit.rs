@@ -323,7 +323,10 @@ impl Limits {
 
     /// Counts one request under one policy; once for each attempt, however often it is
     /// looked at.
-    fn charge(&self, charge: Charge, attempt: &mut Attempt, now: Now) -> Result<Quota, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::Limited`] over the charge's policy.
+    pub fn charge(&self, charge: Charge, attempt: &mut Attempt, now: Now) -> Result<Quota, Refusal> {
         let step = match attempt.taken(charge.key) {
             Some(step) => step,
             // What this edge knows to be over the limit is over it for all: nobody needs

@@ -1,57 +1,25 @@
-//! What stands behind every proxy: nginx with a small and a large answer, and the
-//! echo server. Both run on the load side.
+//! What stands behind every proxy: nginx, and the echo server. Both run on the load side.
 
 use anyhow::{Context, Result};
-
-use crate::process::{Program, Running};
-use crate::site::{Site, find_program};
-
-/// The path of the small answer.
-pub(crate) const SMALL: &str = "/small";
-/// Its length in bytes.
-pub(crate) const SMALL_LEN: usize = 128;
-/// The path of the large answer.
-pub(crate) const LARGE: &str = "/large";
-/// Its length in bytes.
-pub(crate) const LARGE_LEN: usize = 100 * 1024;
+pub(crate) use perf::backend::{LARGE, LARGE_LEN, SMALL, SMALL_LEN};
+use perf::process::{Program, Running};
+use perf::site::Site;
 
 /// Starts both.
 pub(crate) fn start(site: &Site) -> Result<Vec<Running>> {
-    let bodies = site.dir.join("bodies");
-    std::fs::create_dir_all(&bodies).context("create the directory of bodies")?;
-    std::fs::write(bodies.join(LARGE.trim_start_matches('/')), vec![b'x'; LARGE_LEN])
-        .context("write the large body")?;
-    let nginx = find_program("nginx").context("nginx is not installed, and it is the backend too")?;
-    let config = site.render(
-        "backend.conf",
-        include_str!("../../../peers/backend.conf"),
-        &[
-            ("workers", site.cores.load.len().to_string()),
-            ("small", "x".repeat(SMALL_LEN)),
+    let echo = Program {
+        name: "echo".into(),
+        path: std::env::current_exe().context("find ourselves")?,
+        args: vec![
+            "serve-echo".into(),
+            site.echo.to_string().into(),
+            site.cores.load.len().to_string().into(),
         ],
-    )?;
-    let programs = [
-        Program {
-            name: "backend".into(),
-            path: nginx,
-            args: vec!["-c".into(), config.into()],
-            env: Vec::new(),
-            listens: vec![site.backend],
-        },
-        Program {
-            name: "echo".into(),
-            path: std::env::current_exe().context("find ourselves")?,
-            args: vec![
-                "serve-echo".into(),
-                site.echo.to_string().into(),
-                site.cores.load.len().to_string().into(),
-            ],
-            env: Vec::new(),
-            listens: vec![site.echo],
-        },
-    ];
-    programs
-        .iter()
-        .map(|program| Running::start(program, &site.cores.load, &site.dir))
-        .collect()
+        env: Vec::new(),
+        listens: vec![site.echo],
+    };
+    Ok(vec![
+        perf::backend::start(site)?,
+        Running::start(&echo, &site.cores.load, &site.dir)?,
+    ])
 }

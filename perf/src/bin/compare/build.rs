@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::site::workspace;
+use perf::site::workspace;
 
 /// Builds podgate with a profile and tells where it is.
 pub(crate) fn podgate(profile: &str) -> Result<PathBuf> {

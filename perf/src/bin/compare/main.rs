@@ -7,10 +7,7 @@
 
 // The machine and what runs on it.
 mod build;
-mod cpu;
 mod machine;
-mod process;
-mod site;
 
 // What stands behind and beside the proxies.
 mod auth_server;
@@ -37,13 +34,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use perf::site::{self, Cores, Site};
 
 use crate::load::Callers;
 use crate::peers::{Kind, Peer};
 use crate::report::Report;
 use crate::rounds::{Extent, summarize};
 use crate::scenario::Scenario;
-use crate::site::{Cores, Site};
 
 /// Compares podgate with other proxies.
 #[derive(Debug, Parser)]

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::process::{Program, Running};
-use crate::site::Site;
+use perf::process::{Program, Running};
+use perf::site::Site;
 
 /// A proxy we know, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -12,7 +12,7 @@ use crate::machine;
 use crate::peers::{Checks, Kind, Peer};
 use crate::rounds::{Extent, Summary, Turn};
 use crate::scenario::Scenario;
-use crate::site::Site;
+use perf::site::Site;
 
 /// A report in the making.
 #[derive(Debug)]

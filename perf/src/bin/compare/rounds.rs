@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use perf::median::median;
+use perf::site::Cores;
 use serde::Serialize;
 
-use crate::cpu::CoreTimes;
-use crate::load::{Aim, Callers, Counts};
+use crate::load::{Aim, Callers};
 use crate::peers::{Kind, Peer};
 use crate::scenario::Scenario;
-use crate::site::Cores;
-
-/// Requests that fail below HTTP are a fact about a peer; beyond this share the
-/// run measures something else.
-const TOLERATED: f64 = 0.01;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -100,53 +96,22 @@ async fn turn(
     };
     scenario.run(warm).await.context("warm up")?;
 
-    let edge_before = CoreTimes::of(cores.edge)?;
-    let load_before = cores
-        .load
-        .iter()
-        .map(|core| CoreTimes::of(*core))
-        .collect::<Result<Vec<_>>>()?;
-    let (proxy_before, auth_before) = peer.cpu()?;
-    let counts = scenario.run(aim).await?;
-    let (proxy_after, auth_after) = peer.cpu()?;
-    let edge_busy = CoreTimes::of(cores.edge)?.busy_since(edge_before);
-    let mut load_busy = 0.0_f64;
-    for (core, before) in cores.load.iter().zip(load_before) {
-        load_busy = load_busy.max(CoreTimes::of(*core)?.busy_since(before));
-    }
-
-    let Counts {
-        done,
-        failed,
-        refused,
-        elapsed,
-        p50,
-        p99,
-    } = counts;
-    ensure!(
-        refused == 0,
-        "{refused} of {} were answered with another status",
-        done + refused
-    );
-    ensure!(done > 0, "nothing was answered");
-    ensure!(
-        failed as f64 <= TOLERATED * done as f64,
-        "{failed} failed against {done} that did not"
-    );
-    let per_request = |spent: Duration| spent.as_secs_f64() * 1e6 / done as f64;
+    let cpu = || peer.cpu().map(|(proxy, auth)| [proxy, auth]);
+    let measured = perf::turn::turn(cores, cpu, scenario.run(aim)).await?;
+    let [proxy_us, auth_us] = measured.cpu_us();
     let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
     Ok(Turn {
         scenario,
         peer: peer.kind.key(),
         round,
-        rate: done as f64 / elapsed.as_secs_f64(),
-        proxy_us: per_request(proxy_after - proxy_before),
-        auth_us: per_request(auth_after - auth_before),
-        p50_ms: p50.map(millis),
-        p99_ms: p99.map(millis),
-        edge_busy,
-        load_busy,
-        failed,
+        rate: measured.rate(),
+        proxy_us,
+        auth_us,
+        p50_ms: measured.counts.p50.map(millis),
+        p99_ms: measured.counts.p99.map(millis),
+        edge_busy: measured.edge_busy,
+        load_busy: measured.load_busy,
+        failed: measured.counts.failed,
     })
 }
 
@@ -208,18 +173,6 @@ pub(crate) fn summarize(turns: &[Turn], scenario: Scenario, peer: Kind) -> Optio
     })
 }
 
-/// The middle value, or the mean of the two in the middle.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[half]),
-        _ => Some(f64::midpoint(values[half - 1], values[half])),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,12 +208,5 @@ mod tests {
         assert_eq!((summary.rate, summary.proxy_us, summary.auth_us), (1500.0, 22.5, 7.5));
         assert_eq!((summary.p50_ms, summary.p99_ms, summary.failed), (Some(1.0), None, 2));
         assert!(summarize(&turns, Scenario::H2, Kind::Nginx).is_none());
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
-        assert_eq!(median([4.0, 1.0].into_iter()), Some(2.5));
-        assert_eq!(median(std::iter::empty()), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{Aim, Counts};
-use crate::site;
+use perf::site;
 
 /// Runs h2load with so many connections of so many streams each.
 pub(crate) async fn h2load(aim: Aim<'_>, connections: usize, streams: usize, path: &str) -> Result<Counts> {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{Checks, Plan, version};
-use crate::process::Program;
-use crate::site::{Site, find_program, free_address};
+use perf::process::Program;
+use perf::site::{Site, find_program, free_address};
 
 pub(super) fn plan(site: &Site) -> Result<Option<Plan>> {
     let Some(path) = find_program("caddy") else {

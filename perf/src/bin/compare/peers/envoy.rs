@@ -6,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perf::fleet;
 
 use super::{Checks, Plan, version};
-use crate::process::Program;
-use crate::site::{Site, find_program, free_address};
+use perf::process::Program;
+use perf::site::{Site, find_program, free_address};
 
 pub(super) fn plan(site: &Site) -> Result<Option<Plan>> {
     let Some(path) = find_program("envoy") else {

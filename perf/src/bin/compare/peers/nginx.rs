@@ -4,8 +4,8 @@
 use anyhow::Result;
 
 use super::{Checks, Plan, version};
-use crate::process::Program;
-use crate::site::{Site, find_program, free_address};
+use perf::process::Program;
+use perf::site::{Site, find_program, free_address};
 
 /// How nginx buffers answers.
 #[derive(Debug, Clone, Copy)]

@@ -11,17 +11,20 @@ use crate::site;
 
 /// What wrk should do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wrk {
+pub struct Wrk {
     /// Connections in all.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// The path to ask for.
-    pub(crate) path: &'static str,
+    pub path: &'static str,
     /// Whether each request gets a connection of its own.
-    pub(crate) close: bool,
+    pub close: bool,
 }
 
 /// Runs wrk.
-pub(crate) async fn wrk(aim: Aim<'_>, what: Wrk) -> Result<Counts> {
+///
+/// # Errors
+/// When it is not installed, fails, or says what nobody understands.
+pub async fn wrk(aim: Aim<'_>, what: Wrk) -> Result<Counts> {
     let program = site::find_program("wrk").context("wrk is not installed")?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/callers.lua");
     let output = tokio::process::Command::new(program)

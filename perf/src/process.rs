@@ -19,22 +19,22 @@ const STOP: Duration = Duration::from_secs(3);
 
 /// What to run and how.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     /// What to call it in messages and its log file.
-    pub(crate) name: String,
+    pub name: String,
     /// The executable.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// Its arguments.
-    pub(crate) args: Vec<OsString>,
+    pub args: Vec<OsString>,
     /// Additions to its environment.
-    pub(crate) env: Vec<(&'static str, String)>,
+    pub env: Vec<(&'static str, String)>,
     /// It is up when all of these accept connections.
-    pub(crate) listens: Vec<SocketAddr>,
+    pub listens: Vec<SocketAddr>,
 }
 
 /// A running program. Dropping it stops it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     name: String,
     child: Child,
     log: PathBuf,
@@ -42,7 +42,10 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a program on the given cores; its output goes to a file in `logs`.
-    pub(crate) fn start(program: &Program, cores: &[usize], logs: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it does not start, or ends before it listens; with what it wrote.
+    pub fn start(program: &Program, cores: &[usize], logs: &Path) -> Result<Self> {
         let name = program.name.clone();
         let log = logs.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
@@ -65,7 +68,10 @@ impl Running {
     }
 
     /// CPU time of the program and its workers so far.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu(&self) -> Result<Duration> {
         cpu::of_tree(self.child.id()).with_context(|| format!("read the CPU time of {}", self.name))
     }
 
@@ -86,7 +92,7 @@ impl Running {
     }
 
     /// The last lines it wrote, for a message about it.
-    pub(crate) fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")

@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 /// The kernel scales both to the scheduler's exact run time, so their sum is exact
 /// to one clock tick. Threads count through their process; a descendant that ended
 /// in between is missed, but no peer starts and ends workers under load.
-pub(crate) fn of_tree(root: u32) -> Result<Duration> {
+///
+/// # Errors
+/// When the process is gone.
+pub fn of_tree(root: u32) -> Result<Duration> {
     let mut parents = HashMap::new();
     let mut ticks = HashMap::new();
     for entry in std::fs::read_dir("/proc").context("read /proc")? {
@@ -61,21 +64,24 @@ fn from_ticks(ticks: u64) -> Duration {
 
 /// How long a core has been busy and idle since boot.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct CoreTimes {
+pub struct CoreTimes {
     busy: u64,
     idle: u64,
 }
 
 impl CoreTimes {
     /// Reads the times of `core` from `/proc/stat`.
-    pub(crate) fn of(core: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such core.
+    pub fn of(core: usize) -> Result<Self> {
         let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
         parse_core(&stat, core).with_context(|| format!("/proc/stat does not list cpu{core}"))
     }
 
     /// The share of the time since `earlier` that the core was busy, softirqs and
     /// stolen time included.
-    pub(crate) fn busy_since(self, earlier: Self) -> f64 {
+    pub fn busy_since(self, earlier: Self) -> f64 {
         let busy = self.busy.saturating_sub(earlier.busy) as f64;
         let idle = self.idle.saturating_sub(earlier.idle) as f64;
         if busy + idle == 0.0 { 0.0 } else { busy / (busy + idle) }

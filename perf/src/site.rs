@@ -5,20 +5,24 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use perf::fleet;
+
+use crate::fleet;
 
 /// The two sides of the machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Cores {
+pub struct Cores {
     /// The one core that a proxy gets, with its auth server if it has one.
-    pub(crate) edge: usize,
+    pub edge: usize,
     /// Everything else: load generators and what stands behind the proxies.
-    pub(crate) load: Vec<usize>,
+    pub load: Vec<usize>,
 }
 
 impl Cores {
     /// Takes the last core for the edge (interrupts like the first) and the rest for load.
-    pub(crate) fn split() -> Result<Self> {
+    ///
+    /// # Errors
+    /// Where there are not two.
+    pub fn split() -> Result<Self> {
         let set = rustix::thread::sched_getaffinity(None).context("read our affinity")?;
         let mut load: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
             .filter(|core| set.is_set(*core))
@@ -32,7 +36,10 @@ impl Cores {
     }
 
     /// Keeps this process, and every thread it starts from now on, off the edge's core.
-    pub(crate) fn take_the_load_side(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
+    pub fn take_the_load_side(&self) -> Result<()> {
         let mut set = rustix::thread::CpuSet::new();
         for core in &self.load {
             set.set(*core);
@@ -43,28 +50,31 @@ impl Cores {
 
 /// Everything a peer's config may name.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub struct Site {
     /// A directory of our own for configs, logs and bodies.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
     /// Who runs where.
-    pub(crate) cores: Cores,
+    pub cores: Cores,
     /// nginx with the answers.
-    pub(crate) backend: SocketAddr,
+    pub backend: SocketAddr,
     /// The WebSocket echo server.
-    pub(crate) echo: SocketAddr,
+    pub echo: SocketAddr,
     /// The wildcard certificate, PEM.
-    pub(crate) cert: PathBuf,
+    pub cert: PathBuf,
     /// Its key, PEM.
-    pub(crate) key: PathBuf,
+    pub key: PathBuf,
     /// How many routes the platform has.
-    pub(crate) routes: usize,
+    pub routes: usize,
     /// The podgate to compare, if it takes part.
-    pub(crate) podgate: Option<PathBuf>,
+    pub podgate: Option<PathBuf>,
 }
 
 impl Site {
     /// Makes the directory and the certificate and picks addresses.
-    pub(crate) fn lay_out(dir: PathBuf, cores: Cores, routes: usize, podgate: Option<PathBuf>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn lay_out(dir: PathBuf, cores: Cores, routes: usize, podgate: Option<PathBuf>) -> Result<Self> {
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         // rcgen's default key is ECDSA on P-256: the same for every peer.
@@ -88,13 +98,16 @@ impl Site {
     }
 
     /// Users on the platform: each has one route per service.
-    pub(crate) fn users(&self) -> usize {
+    pub fn users(&self) -> usize {
         self.routes / fleet::Service::ALL.len()
     }
 
     /// Fills in a template and writes it as `name` into the directory. `{{word}}` is
     /// replaced; a word that nobody knows is an error, and so is one that is not used.
-    pub(crate) fn render(&self, name: &str, template: &str, words: &[(&str, String)]) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// For a word too many or too few, or when the file cannot be written.
+    pub fn render(&self, name: &str, template: &str, words: &[(&str, String)]) -> Result<PathBuf> {
         let common = [
             ("dir", self.dir.display().to_string()),
             ("backend", self.backend.to_string()),
@@ -133,13 +146,16 @@ fn fill(template: &str, common: &[(&str, String)], words: &[(&str, String)]) -> 
 }
 
 /// A loopback address that nobody listens on.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     listener.local_addr().context("read the free port")
 }
 
 /// Finds a program in `PODGATE_TOOLS` (by default where `make bench` installs) or `PATH`.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let tools = std::env::var_os("PODGATE_TOOLS").map_or_else(|| workspace().join("target/tools"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(tools.join("bin"))
@@ -151,12 +167,12 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// The root of the checkout.
-pub(crate) fn workspace() -> &'static Path {
+pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Where cargo builds.
-pub(crate) fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
