@@ -52,7 +52,7 @@ mod world;
 pub use auth::{Auth, Caller, KeySource};
 use client::Client;
 pub use limit::{Attempt, Limits, Quota};
-use limit::{ClientPass, Places, Throttle};
+use limit::{ClientPass, Places};
 use login::{Arrival, Knock};
 use origin::Visit;
 pub use refusal::Refusal;
@@ -91,7 +91,6 @@ pub struct Admitted<E> {
     access: Access,
     fault: Option<auth::Fault>,
     quota: Quota,
-    throttle: Option<Throttle>,
     /// Given back when the request is over.
     places: Places,
     reader: Option<HeaderValue>,
@@ -126,11 +125,6 @@ impl<E: AsRef<Route>> Admitted<E> {
     /// Where the limit that binds this request stands, for the answer's headers.
     pub fn quota(&self) -> Quota {
         self.quota
-    }
-
-    /// The ceiling on the bytes of the answer, when there is one.
-    pub fn throttle(&self) -> Option<&Throttle> {
-        self.throttle.as_ref()
     }
 
     /// Notes that the connection has become a tunnel: from now on it is a WebSocket under
@@ -404,9 +398,6 @@ impl Gate {
             Ok(quota) => quota,
             Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
         };
-        if route.pod.state == PodState::Stopped {
-            return Err(Denied::on(entry, Refusal::PodStopped, permit.into_caller()));
-        }
         if let Some(charge) = attempt.due().first() {
             // Should nobody look again, it is refused.
             let refusal = Refusal::Limited(charge.scope(), Quota::NONE);
@@ -415,13 +406,15 @@ impl Gate {
                 ..Denied::on(entry, refusal, permit.into_caller())
             });
         }
+        if route.pod.state == PodState::Stopped {
+            return Err(Denied::on(entry, Refusal::PodStopped, permit.into_caller()));
+        }
         let places = match self.limits.seats(pass, route, &permit, is_upgrade(request)) {
             Ok(places) => places,
             Err(refusal) => return Err(Denied::on(entry, refusal, permit.into_caller())),
         };
         let (access, fault) = (permit.access(), permit.fault());
         Ok(Admitted {
-            throttle: self.limits.throttle(route),
             entry,
             caller: permit.into_caller(),
             access,

@@ -333,7 +333,7 @@ impl Limits {
             // to be asked about that.
             None if self.asks(&charge, attempt) => {
                 let (nanos, pace) = (self.meters.nanos(now.instant), charge.pace.carrying());
-                let step = self.meters.peek(charge.key, nanos, pace);
+                let step = self.meters.look(charge.key, nanos, pace);
                 if step.is_admit() {
                     attempt.put_off(charge);
                 }
@@ -385,6 +385,7 @@ impl Limits {
             let nanos = self.meters.nanos(asked_at);
             let step = match decided.next().flatten() {
                 Some(Decided { admitted, debt }) => {
+                    let debt = debt.min(charge.ceiling());
                     self.meters.raise(key, nanos, debt);
                     pace.told(nanos, admitted, debt)
                 }
@@ -463,7 +464,7 @@ impl ClientPass<'_> {
     pub fn may_guess(&self, now: Now) -> Result<(), Refusal> {
         let Some(charge) = self.guess() else { return Ok(()) };
         let meters = &self.limits.meters;
-        let step = meters.peek(charge.key, meters.nanos(now.instant), charge.pace.carrying());
+        let step = meters.look(charge.key, meters.nanos(now.instant), charge.pace.carrying());
         settle(&charge, step).map(drop)
     }
 

@@ -273,6 +273,17 @@ impl Cluster {
         format!("redis-cluster://{}", self.nodes[0].address)
     }
 
+    /// Tells all of them a command.
+    ///
+    /// # Panics
+    /// When one does not answer OK.
+    pub async fn cli(&self, command: &[String]) {
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        for node in &self.nodes {
+            assert_eq!(node.cli(&command).await, "OK");
+        }
+    }
+
     /// How many keys each of them has.
     pub async fn keys(&self) -> Vec<u64> {
         let mut counts = Vec::new();

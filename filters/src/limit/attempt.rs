@@ -64,7 +64,10 @@ impl Attempt {
     }
 
     pub(super) fn put_off(&mut self, charge: Charge) {
-        self.due.push(charge);
+        // Looked at again for another reason, it is still one request.
+        if self.due.iter().all(|due| due.key != charge.key) {
+            self.due.push(charge);
+        }
     }
 
     pub(super) fn take_due(&mut self) -> Vec<Charge> {

@@ -103,7 +103,7 @@ impl<K: Hash + Eq + Copy> Meter<K> {
     }
 
     /// What one request would meet, without counting it.
-    pub(crate) fn peek(&self, key: K, now: u64, pace: Pace) -> Step {
+    fn peek(&self, key: K, now: u64, pace: Pace) -> Step {
         let tats = self.tats.pin();
         let tat = match tats.get(&key) {
             Some(cell) => cell.load(Ordering::Relaxed),
@@ -111,6 +111,19 @@ impl<K: Hash + Eq + Copy> Meter<K> {
             None => 0,
         };
         step(if tat == DEAD { 0 } else { tat }, now, pace)
+    }
+
+    /// What one request would meet, without counting it. What another policy left is cut
+    /// for good.
+    pub(crate) fn look(&self, key: K, now: u64, pace: Pace) -> Step {
+        let seen = self.peek(key, now, pace);
+        if seen.is_admit() {
+            return seen;
+        }
+        self.update(key, now, |tat| {
+            let step = step(tat, now, pace);
+            (if step.is_admit() { tat } else { step.tat() }, step)
+        })
     }
 
     fn slot(&self, key: &K) -> &AtomicU64 {

@@ -105,8 +105,8 @@ impl Meters {
         with_meter!(self, key, |meter, id| meter.debit(id, now, pace))
     }
 
-    pub(super) fn peek(&self, key: Key, now: u64, pace: Pace) -> Step {
-        with_meter!(self, key, |meter, id| meter.peek(id, now, pace))
+    pub(super) fn look(&self, key: Key, now: u64, pace: Pace) -> Step {
+        with_meter!(self, key, |meter, id| meter.look(id, now, pace))
     }
 
     pub(super) fn owe(&self, key: Key, now: u64, cost: u64, most: u64) -> u64 {
@@ -127,9 +127,10 @@ impl Meters {
         self.ledger.take()
     }
 
-    /// Learns how much a key owed in all, in nanoseconds, at a moment.
-    pub fn learn(&self, key: Key, at: Instant, debt: u64) {
-        self.raise(key, self.nanos(at), debt);
+    /// Learns how much a key owed in all, in nanoseconds, at a moment; no more of it than
+    /// its policy can leave.
+    pub fn learn(&self, owed: &Owed, at: Instant, debt: u64) {
+        self.raise(owed.key, self.nanos(at), debt.min(owed.ceiling));
     }
 
     /// Says whether edges hear of each other from now on.

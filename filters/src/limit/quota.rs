@@ -47,7 +47,8 @@ impl Quota {
                 scope,
                 limit: rate.count.get(),
                 window: if whole { seconds_up(rate.window) } else { 0 },
-                remaining,
+                // Of a burst beyond the rate's count, no more than the quota is told of.
+                remaining: u32::min(remaining, rate.count.get()),
                 reset: seconds_up(time),
                 refused,
             }))

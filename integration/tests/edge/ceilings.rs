@@ -292,7 +292,11 @@ async fn bytes_come_no_faster_than_they_may() {
     let since = Instant::now();
     assert_eq!(socket.ask_bytes(large.clone()).await, Some(large));
     assert!(since.elapsed() >= Duration::from_millis(1250), "{:?}", since.elapsed());
-    // Another service does not.
-    let free = fetch(OTHER, "/bytes/1500000", false).await;
-    assert!(free < Duration::from_millis(1250), "{free:?}");
+    // Another service does not: at that pace this would take ten seconds.
+    let since = Instant::now();
+    for _ in 0..7 {
+        fetch(OTHER, "/bytes/1500000", false).await;
+    }
+    let free = since.elapsed();
+    assert!(free < Duration::from_secs(5), "{free:?}");
 }

@@ -75,6 +75,7 @@ impl Edges {
                         other => panic!("a request failed: {other:?}"),
                     }
                     load.slowest = load.slowest.max(asked.elapsed());
+                    load.took.push(asked.elapsed());
                 }
                 load
             });
@@ -98,6 +99,21 @@ fn metric(edge: &InProcess, name: &str) -> Option<f64> {
     Some(first.get_gauge().get_value() + first.get_counter().get_value())
 }
 
+fn asked_by_redis(edge: &InProcess) -> f64 {
+    let families = edge.handle.metrics().registry().gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "podgate_limits_asked_total");
+    let by_redis = family
+        .into_iter()
+        .flat_map(|family| family.get_metric())
+        .find(|metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|label| label.value() == "redis")
+        });
+    by_redis.map_or(0.0, |metric| metric.get_counter().get_value())
+}
+
 /// What came of a load.
 #[derive(Debug, Default)]
 struct Load {
@@ -105,6 +121,7 @@ struct Load {
     passed: Vec<Duration>,
     refused: usize,
     slowest: Duration,
+    took: Vec<Duration>,
 }
 
 impl Load {
@@ -114,9 +131,16 @@ impl Load {
             sum.passed.extend(load.passed);
             sum.refused += load.refused;
             sum.slowest = sum.slowest.max(load.slowest);
+            sum.took.extend(load.took);
         }
         sum.passed.sort();
+        sum.took.sort();
         sum
+    }
+
+    /// Nine of ten answers came at least this soon.
+    fn most(&self) -> Duration {
+        self.took[self.took.len() * 9 / 10]
     }
 
     /// The most that passed beyond `burst + rate * t` in any time from one request to
@@ -188,11 +212,9 @@ async fn shared_is_over_for_a_moment_and_pays_it_back() {
     let time = Duration::from_secs(if full_size() { 30 } else { 8 });
     let load = edges.load_for(400, time).await;
     let over = load.overshoot(20.0, 20.0);
-    // findings: min((N - 1)(B + rT), LT), and what is offered while an exchange lasts.
-    let bound = f64::min(
-        7.0 * (20.0 + 20.0 * 0.05),
-        400.0 * (0.05 + load.slowest.as_secs_f64()) + 8.0,
-    );
+    // min((N - 1)(B + rT), LT), and what is offered while an exchange lasts, which a loaded
+    // machine may draw out: the first is the bound whatever happens.
+    let bound = 7.0 * (20.0 + 20.0 * 0.05);
     assert!(over <= bound, "{over} over, {bound} allowed");
     let whole = 20.0 + 20.0 * time.as_secs_f64();
     let passed = load.passed.len() as f64;
@@ -206,7 +228,8 @@ async fn what_one_edge_has_let_pass_another_knows_of() {
     let redis = Redis::start().await;
     for mode in ["shared", "exact"] {
         let configure = |edge: Builder| {
-            edge.set("limits.public", "5/1h")
+            edge.set("limits.redis_timeout", "1s")
+                .set("limits.public", "5/1h")
                 .set("limits.default", "3/1h")
                 .set("limits.user", "4/1h")
                 .set("limits.redis_prefix", mode)
@@ -273,11 +296,10 @@ async fn exact_knows_at_once() {
 #[tokio::test]
 async fn strange_values_in_redis_harm_nobody_for_long() {
     let redis = Redis::start().await;
-    let configure = |edge: Builder| edge.set("limits.public", "5/1h").set("limits.redis_timeout", "1s");
-    let edges = Edges::start(2, "exact", &redis.url(), configure).await;
+    let configure = |edge: Builder| edge.set("limits.public", "5/2s").set("limits.redis_timeout", "1s");
+    let edges = Edges::start(1, "exact", &redis.url(), configure).await;
     edges.are(true).await;
-    let edge = &edges.edges[0];
-    assert_eq!(edge.get(APP, "/").await.status(), 200);
+    assert_eq!(edges.edges[0].get(APP, "/").await.status(), 200);
     let key = redis.cli(&["keys", "podgate:public:*"]).await;
     let poison: [(&[&str], u16); 6] = [
         (&["set", &key, "nonsense"], 200),
@@ -296,8 +318,86 @@ async fn strange_values_in_redis_harm_nobody_for_long() {
             (metric(&fresh.edges[0], "podgate_limits_redis_up") == Some(1.0)).then_some(())
         })
         .await;
-        assert_eq!(fresh.edges[0].get(APP, "/").await.status(), *expected, "{at}: {command:?}");
+        assert_eq!(
+            fresh.edges[0].get(APP, "/").await.status(),
+            *expected,
+            "{at}: {command:?}"
+        );
         assert_eq!(metric(&fresh.edges[0], "podgate_limits_redis_up"), Some(1.0));
+        until("the window to pass", async || {
+            (fresh.edges[0].get(APP, "/").await.status() == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+/// What one owes under a policy by the hour is not held against one by the second.
+#[tokio::test]
+async fn another_policy_is_in_force_at_once() {
+    let redis = Redis::start().await;
+    for mode in ["shared", "exact"] {
+        let configure = |edge: Builder| {
+            edge.set("limits.public", "4/1h")
+                .set("limits.redis_timeout", "1s")
+                .set("limits.redis_prefix", mode)
+        };
+        let mut edges = Edges::start(2, mode, &redis.url(), configure).await;
+        edges.are(true).await;
+        until("the limit at both", async || {
+            let (one, two) = (edges.edges[0].get(APP, "/").await, edges.edges[1].get(APP, "/").await);
+            (one.status() == 429 && two.status() == 429).then_some(())
+        })
+        .await;
+        for edge in &mut edges.edges {
+            edge.reload("limits.public", "4/1s");
+        }
+        for edge in &edges.edges {
+            until("a request to pass", async || {
+                (edge.get(APP, "/").await.status() == 200).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+/// Answers that come, and too late.
+#[tokio::test]
+async fn a_slow_redis_is_no_redis() {
+    let redis = Redis::with(&["--enable-debug-command", "yes"]).await;
+    let configure = |edge: Builder| edge.set("limits.public", "1000/1s");
+    let edges = Edges::start(2, "exact", &redis.url(), configure).await;
+    edges.are(true).await;
+    // Each of them holds everybody up for a tenth of a second.
+    let slow = redis.cli(&["-r", "60", "debug", "sleep", "0.1"]);
+    let noticed = async {
+        edges.are(false).await;
+        let load = edges.load_for(100, Duration::from_secs(2)).await;
+        assert!(load.most() < Duration::from_millis(50), "{:?}", load.most());
+    };
+    tokio::join!(slow, noticed);
+    edges.are(true).await;
+}
+
+#[tokio::test]
+async fn a_stopped_pod_is_limited_all_the_same() {
+    let redis = Redis::start().await;
+    let origin = origin::http1().route("/", "ok").run().await;
+    let world = World::new()
+        .service(APP, Visibility::Public, [origin.addr()])
+        .pod("pod-john", model::PodState::Stopped);
+    let edge = edge::with_world(world)
+        .set("limits.redis", redis.url())
+        .set("limits.mode", "exact")
+        .set("limits.redis_timeout", "1s")
+        .set("limits.public", "3/1h")
+        .run()
+        .await;
+    until("Redis to be reached", async || {
+        (metric(&edge, "podgate_limits_redis_up") == Some(1.0)).then_some(())
+    })
+    .await;
+    for expected in [503, 503, 503, 429, 429] {
+        assert_eq!(edge.get(APP, "/").await.status(), expected);
     }
 }
 
@@ -331,7 +431,9 @@ async fn no_failure_of_redis_is_a_failure_of_a_request() {
 
         stop.store(true, Ordering::Relaxed);
         let load = Load::sum(load).await;
-        // No request waited for Redis: what is slow here is a loaded machine.
+        // No request waited for Redis: what is slow here is a loaded machine. Redis is away
+        // for half of the time.
+        assert!(load.most() < Duration::from_millis(250), "{mode}: {:?}", load.most());
         assert!(load.slowest < Duration::from_secs(2), "{mode}: {:?}", load.slowest);
         let time = load.passed.last().copied().unwrap_or_default().as_secs_f64();
         let (passed, whole) = (load.passed.len() as f64, 20.0 + 20.0 * time);
@@ -398,15 +500,31 @@ async fn a_full_redis_is_no_redis() {
     edges.are(true).await;
     assert_eq!(redis.cli(&["script", "flush"]).await, "OK");
     for edge in &edges.edges {
-        assert_eq!(edge.get(APP, "/").await.status(), 200, "scripts are loaded anew");
+        let answered = asked_by_redis(edge);
+        until("Redis to count again", async || {
+            assert_eq!(edge.get(APP, "/").await.status(), 200);
+            (asked_by_redis(edge) > answered).then_some(())
+        })
+        .await;
     }
-    edges.are(true).await;
 }
 
 #[tokio::test]
 async fn sentinels_say_where_the_primary_is() {
     let mut redis = Watched::start().await;
     let configure = |edge: Builder| edge.set("limits.public", "20/1s");
+    let rules = acl("podgate:*");
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    assert_eq!(redis.primary.cli(&rules).await, "OK");
+    let named = redis.url().replace("//", "//podgate:secret@");
+    let named = Edges::start(1, "exact", &named, configure).await;
+    until("the user to be let in", async || {
+        (metric(&named.edges[0], "podgate_limits_redis_up") == Some(1.0)).then_some(())
+    })
+    .await;
+    drop(named);
+    // Nobody is to count that one.
+    assert_eq!(redis.primary.cli(&["flushall"]).await, "OK");
     let edges = Edges::start(2, "exact", &redis.url(), configure).await;
     edges.are(true).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -434,6 +552,10 @@ async fn a_cluster_has_each_key_in_its_place() {
             .set("limits.redis_timeout", "1s")
             .set("edge.trusted_proxies", vec!["127.0.0.0/8"])
     };
+    cluster.cli(&acl("podgate:*")).await;
+    let named = cluster.url().replace("//", "//podgate:secret@");
+    Edges::start(1, "exact", &named, configure).await.are(true).await;
+    cluster.cli(&["flushall".to_owned()]).await;
     let edges = Edges::start(2, "exact", &cluster.url(), configure).await;
     edges.are(true).await;
     let john = edges.edges[0].token("john");
@@ -462,6 +584,19 @@ async fn a_cluster_has_each_key_in_its_place() {
     edges.are(true).await;
 }
 
+/// A user who may do what the config file says that podgate needs, and nothing else.
+fn acl(keys: &str) -> Vec<String> {
+    let config = include_str!("../../../conf/podgate.toml");
+    let (_, told) = config
+        .split_once("needs `~podgate:*` and the commands ")
+        .expect("it says so");
+    let (named, _) = told.split_once('.').expect("a sentence");
+    let named = named.replace(['#', '\n'], " ").replace(" and ", ", ");
+    let commands = named.split(',').map(|command| format!("+{}", command.trim()));
+    let user = ["acl", "setuser", "podgate", "on", ">secret"].map(str::to_owned);
+    user.into_iter().chain([format!("~{keys}")]).chain(commands).collect()
+}
+
 #[tokio::test]
 async fn redis_may_want_tls_and_a_user() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -472,29 +607,8 @@ async fn redis_may_want_tls_and_a_user() {
     let other = dir.path().join("other.pem");
     std::fs::write(&other, Authority::new().pem()).expect("write another authority");
     let redis = Redis::with_tls(&certificate, &[]).await;
-    // All that podgate needs, and nothing else.
-    let rules = [
-        "acl",
-        "setuser",
-        "podgate",
-        "on",
-        ">secret",
-        "~limits:*",
-        "+evalsha",
-        "+script|load",
-        "+get",
-        "+set",
-        "+time",
-        "+zadd",
-        "+zremrangebyscore",
-        "+pexpire",
-        "+zcard",
-        "+hello",
-        "+auth",
-        "+ping",
-        "+client|setname",
-        "+info",
-    ];
+    let rules = acl("limits:*");
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
     assert_eq!(redis.cli(&rules).await, "OK");
     let port = redis.address.port();
     let url = |user: &str| format!("rediss://{user}@localhost:{port}");

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use filters::limit::{Attempt, Key, Meters, Mode};
+use filters::limit::{Attempt, Key, Meters, Mode, Owed};
 use model::UserId;
 use perf::limits;
 use perf::memory::{peak, resident};
@@ -169,7 +169,12 @@ impl Counted {
             // the same way, and no token has to be made for it.
             Whose::Users => {
                 let owed = limits::INTERVAL.as_nanos() as u64;
-                self.meters.learn(Key::User(UserId::new()), self.now.instant, owed);
+                let owed = Owed {
+                    key: Key::User(UserId::new()),
+                    cost: owed,
+                    ceiling: owed,
+                };
+                self.meters.learn(&owed, self.now.instant, owed.cost);
             }
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use filters::Attempt;
+use filters::limit::Mode;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::Notify;
@@ -31,6 +32,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Edges that are not heard of are counted for so long: they may be starting again, and
 /// Redis itself may have forgotten them.
 const REMEMBERED: Duration = Duration::from_secs(30);
+/// In exact mode a Redis that was too slow for requests is asked again once it has been
+/// fast for so long.
+const REST: Duration = Duration::from_secs(1);
 /// The pause before another try to connect.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -81,12 +85,18 @@ impl BackgroundService for Keeper {
             _ = shutdown.changed() => {}
             () = self.keep() => {}
         }
+        // Nobody is left to find out whether Redis answers.
+        self.0.meters.set_together(false);
     }
 }
 
 impl Keeper {
     async fn keep(&self) {
-        let name = Uuid::new_v4().to_string();
+        let mut edge = Standing {
+            name: Uuid::new_v4().to_string(),
+            census: Census::default(),
+            told: Told::Nothing,
+        };
         loop {
             let Some(options) = self.options() else {
                 self.0.meters.set_together(false);
@@ -94,33 +104,22 @@ impl Keeper {
                 self.0.exchange.wake.notified().await;
                 continue;
             };
-            let mut census = Census::new(options.edges);
-            self.stand(false, &census);
-            let mut told = Told::Nothing;
-            while self.options().is_some_and(|now| now.reaches_the_same(&options)) {
-                let error = match Link::new(&options).await {
-                    Ok(link) => {
-                        self.0.exchange.link.store(Some(Arc::clone(&link)));
-                        let ended = self.serve(&link, &options, &name, &mut census, &mut told).await;
-                        self.0.exchange.link.store(None);
-                        match ended {
-                            Ok(()) => break,
-                            Err(error) => error,
-                        }
-                    }
-                    Err(error) => error,
-                };
-                self.stand(false, &census);
-                // Once an outage; the metric tells how long it lasts.
-                if told == Told::Down {
-                    tracing::debug!(%error, "limits: reach Redis");
-                } else {
-                    let edges = census.edges();
-                    tracing::warn!(edges, %error, "limits: Redis does not answer; each edge lets its part pass");
-                    told = Told::Down;
+            edge.census.assumed = options.edges;
+            self.stand(false, &edge.census);
+            let error = match Link::new(&options).await {
+                Ok(link) => {
+                    self.0.exchange.link.store(Some(Arc::clone(&link)));
+                    let ended = self.serve(&link, &options, &mut edge).await;
+                    self.0.exchange.link.store(None);
+                    let Err(error) = ended else { continue };
+                    error
                 }
-                tokio::time::sleep(RETRY).await;
-            }
+                Err(error) => error,
+            };
+            self.stand(false, &edge.census);
+            edge.tell_down(&error);
+            // Another config may come meanwhile.
+            let _ = tokio::time::timeout(RETRY, self.0.exchange.wake.notified()).await;
         }
     }
 
@@ -128,27 +127,37 @@ impl Keeper {
         self.0.settings().config.exchange.clone()
     }
 
+    /// Whether requests wait for Redis' word, and how long.
+    fn patience(&self) -> Option<Duration> {
+        let settings = self.0.settings();
+        let exact = settings.config.limits.mode == Mode::Exact;
+        let options = settings.config.exchange.as_ref().filter(|_| exact);
+        options.map(|options| options.timeout)
+    }
+
     /// Exchanges by a link until it fails, or another is configured.
-    async fn serve(
-        &self,
-        link: &Link,
-        options: &Options,
-        name: &str,
-        census: &mut Census,
-        told: &mut Told,
-    ) -> Result<(), LinkError> {
+    async fn serve(&self, link: &Link, options: &Options, edge: &mut Standing) -> Result<(), LinkError> {
         let meters = &self.0.meters;
-        let mut last = None;
+        let mut heard: Option<Instant> = None;
+        // Too slow for requests until it has been fast for a while.
+        let mut slow: Option<Instant> = None;
         loop {
             let began = Instant::now();
-            if last.is_none_or(|last| began.duration_since(last) >= HEARTBEAT) || !meters.are_together() {
-                census.count(link.edges(name).await?, began);
-                last = Some(began);
-                // A request that waited in vain may only have been unlucky: Redis answers.
-                self.stand(true, census);
-                if *told != Told::Up {
-                    tracing::info!(edges = census.edges(), "limits: edges count together");
-                    *told = Told::Up;
+            if heard.is_none_or(|heard| began.duration_since(heard) >= HEARTBEAT) || !meters.are_together() {
+                edge.census.count(link.edges(&edge.name).await?, began);
+                heard = Some(began);
+                let took = began.elapsed();
+                if self.patience().is_some_and(|patience| took > patience) {
+                    slow = Some(began);
+                }
+                if slow.is_some_and(|slow| began.duration_since(slow) < REST) {
+                    self.stand(false, &edge.census);
+                    edge.tell_down(&LinkError::Slow(took));
+                } else {
+                    // One that waited in vain may only have been unlucky.
+                    slow = None;
+                    self.stand(true, &edge.census);
+                    edge.tell_up();
                 }
             }
             let owed = meters.take_owed();
@@ -156,16 +165,20 @@ impl Keeper {
                 let at = Instant::now();
                 let debts = link.tell(&owed).await?;
                 for (owed, debt) in owed.iter().zip(debts) {
-                    meters.learn(owed.key, at, debt);
+                    meters.learn(owed, at, debt);
                 }
                 self.0.metrics.limits.exchanged(at.elapsed());
             }
             let Some(now) = self.options().filter(|now| now.reaches_the_same(options)) else {
                 return Ok(());
             };
-            let next = began + now.sync;
-            // A failed question is looked into at once.
-            let _ = tokio::time::timeout_at(next.into(), self.0.exchange.wake.notified()).await;
+            edge.census.assumed = now.edges;
+            tokio::select! {
+                () = link.ended() => return Err(LinkError::Ended),
+                // A failed question is looked into at once.
+                () = self.0.exchange.wake.notified() => {}
+                () = tokio::time::sleep_until((began + now.sync).into()) => {}
+            }
         }
     }
 
@@ -177,7 +190,34 @@ impl Keeper {
     }
 }
 
-/// What the log says last.
+/// How this edge stands with the others.
+struct Standing {
+    name: String,
+    census: Census,
+    told: Told,
+}
+
+impl Standing {
+    fn tell_up(&mut self) {
+        if self.told != Told::Up {
+            tracing::info!(edges = self.census.edges(), "limits: edges count together");
+            self.told = Told::Up;
+        }
+    }
+
+    /// Once an outage; the metric tells how long it lasts.
+    fn tell_down(&mut self, error: &LinkError) {
+        if self.told == Told::Down {
+            tracing::debug!(%error, "limits: reach Redis");
+            return;
+        }
+        let edges = self.census.edges();
+        tracing::warn!(edges, %error, "limits: Redis does not answer in time; each edge lets its part pass");
+        self.told = Told::Down;
+    }
+}
+
+/// What the log said last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     Nothing,
@@ -186,20 +226,15 @@ enum Told {
 }
 
 /// How many edges there are, by what Redis said lately.
+#[derive(Default)]
 struct Census {
+    /// Before the first count, by the config.
     assumed: u32,
     /// Counts and when they were made, the largest first.
     counts: VecDeque<(u32, Instant)>,
 }
 
 impl Census {
-    fn new(assumed: u32) -> Self {
-        Self {
-            assumed,
-            counts: VecDeque::new(),
-        }
-    }
-
     fn count(&mut self, edges: u32, now: Instant) {
         while self.counts.back().is_some_and(|(count, _)| *count <= edges) {
             self.counts.pop_back();
@@ -214,7 +249,8 @@ impl Census {
         }
     }
 
-    /// The most there were of late; what the config says before the first count.
+    /// The most there were of late; at least as many as the config says, while nobody has
+    /// counted.
     fn edges(&self) -> u32 {
         self.counts.front().map_or(self.assumed, |(count, _)| *count)
     }
@@ -226,7 +262,11 @@ mod tests {
 
     #[test]
     fn edges_are_remembered_for_a_while() {
-        let mut census = Census::new(3);
+        let mut census = Census {
+            assumed: 3,
+            ..Census::default()
+        };
+        assert_eq!(census.edges(), 3, "as configured before anybody has counted");
         let start = Instant::now();
         let mut check = |edges, seconds, expected| {
             census.count(edges, start + Duration::from_secs(seconds));
@@ -239,6 +279,5 @@ mod tests {
         check(2, 31, 8);
         check(2, 32, 6);
         check(9, 33, 9);
-        assert_eq!(Census::new(3).edges(), 3, "as configured before anybody has counted");
     }
 }

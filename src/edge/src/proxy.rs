@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
-use filters::{Admitted, Denied, Now, Quota, Refusal, Stay};
+use filters::limit::Throttle;
+use filters::{Admitted, Denied, Now, Quota, Refusal, Stay, Table as _};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Method, StatusCode, Version};
-use model::{UnixMillis, UserId};
+use model::{Revision, UnixMillis, UserId};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -70,6 +71,9 @@ pub(crate) struct Passage {
     connecting: Instant,
     fault: Option<Fault>,
     websocket: Option<Gauged>,
+    throttle: Option<Throttle>,
+    /// The table's when the throttle was looked up.
+    revision: Revision,
     // For the log of a request that is cut, when there is no more session to ask.
     line: Option<Line>,
     answered: Option<StatusCode>,
@@ -456,6 +460,8 @@ impl ProxyHttp for Proxy {
         leash::tie(&self.shared, Stay::of(&admitted), revision);
         let logged = self.shared.log.is_on();
         ctx.stage = Stage::Admitted(Box::new(Passage {
+            throttle: settings.gate.limits.throttle(admitted.route()),
+            revision,
             admitted,
             settings,
             carriage,
@@ -596,9 +602,19 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Duration>> {
         if let (Stage::Admitted(passage), Some(body)) = (&mut ctx.stage, body) {
             passage.sent += body.len() as u64;
-            if let Some(throttle) = passage.admitted.throttle()
-                && !body.is_empty()
-            {
+            // A tunnel may live for days: it follows the service's ceiling.
+            let revision = self.shared.table.revision();
+            if passage.revision != revision {
+                passage.revision = revision;
+                let route = self
+                    .shared
+                    .table
+                    .snapshot()
+                    .route(passage.admitted.route().host.as_str());
+                let limits = &passage.settings.gate.limits;
+                passage.throttle = route.and_then(|entry| limits.throttle(entry.as_ref()));
+            }
+            if let Some(throttle) = passage.throttle.as_ref().filter(|_| !body.is_empty()) {
                 return Ok(throttle.sent(body.len(), Instant::now()));
             }
         }

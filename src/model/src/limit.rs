@@ -116,7 +116,7 @@ pub struct Policy {
     /// WebSockets (upgraded connections of any kind) open at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub websockets: Option<Bound<Count>>,
-    /// Bytes of answers in a second, at each edge.
+    /// Bytes of answers in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bound<BitRate>>,
     /// Count, and refuse nothing.

@@ -11,7 +11,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local asked = ARGV[1] == 'ask'
-local debts, after, answer = {}, {}, {}
+local debts, after, cut, answer = {}, {}, {}, {}
 local passes = true
 for i, key in ipairs(KEYS) do
   local at = 3 * i - 1
@@ -22,8 +22,9 @@ for i, key in ipairs(KEYS) do
   if debt < 0 then
     debt = 0
   elseif not (debt <= ceiling) then
-    -- Another policy's, from before a reload.
+    -- Another policy's, from before a change: cut for good, whatever comes of the request.
     debt = tolerance
+    cut[i] = true
   end
   debts[i] = debt
   after[i] = debt + cost
@@ -36,10 +37,10 @@ for i, key in ipairs(KEYS) do
   end
 end
 for i, key in ipairs(KEYS) do
-  local debt = debts[i]
-  if passes then
+  local debt = passes and after[i] or debts[i]
+  if passes or cut[i] then
     -- Rounded up to quarters, which doubles of this size hold exactly.
-    local tat = math.ceil((now + after[i]) * 4) / 4
+    local tat = math.ceil((now + debt) * 4) / 4
     debt = tat - now
     if debt > 0 then
       redis.call('SET', key, string.format('%.2f', tat), 'PX', math.ceil(debt / 1000) + 1)

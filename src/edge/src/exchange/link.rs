@@ -12,10 +12,12 @@ use filters::limit::{Charge, Decided, Key, Owed};
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::ClientLike as _;
+use fred::types::Builder;
 use fred::types::config::{Config, TlsConfig, TlsHostMapping, UnresponsiveConfig};
 use fred::types::scripts::Script;
-use fred::types::{Builder, ConnectHandle};
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::config::Options;
 
@@ -31,6 +33,8 @@ const ALIVE: Duration = Duration::from_secs(10);
 const KEYS: usize = 128;
 /// Commands on their way at once; beyond, requests are decided here.
 const UNDER_WAY: usize = 16_384;
+/// Commands of one exchange on their way at once.
+const PIPELINE: usize = 4096;
 
 /// Why Redis did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,12 @@ pub(super) enum LinkError {
     /// It took too long.
     #[error("no answer for {0:?}")]
     Timeout(Duration),
+    /// Sooner than the link's end, and too late for requests.
+    #[error("it takes {0:?} to answer, longer than limits.redis_timeout")]
+    Slow(Duration),
+    /// The connection is closed.
+    #[error("the connection was closed")]
+    Ended,
     /// It answered something else than what was asked.
     #[error("an answer that makes no sense")]
     Nonsense,
@@ -52,7 +62,8 @@ pub(super) enum LinkError {
 /// See the module.
 pub(super) struct Link {
     client: Client,
-    task: ConnectHandle,
+    task: AbortHandle,
+    ended: Arc<Notify>,
     prefix: String,
     /// Keys of a cluster lie on different machines: no script can see two.
     together: usize,
@@ -97,17 +108,28 @@ impl Link {
             })
             .with_performance_config(|config| config.default_command_timeout = EXCHANGE)
             .build()?;
-        let task = client.connect();
+        let connection = client.connect();
+        let ended = Arc::new(Notify::new());
         let link = Self {
             client,
-            task,
+            task: connection.abort_handle(),
+            ended: Arc::clone(&ended),
             prefix: options.prefix.clone(),
             together: if clustered { 1 } else { KEYS },
             count: Script::from_lua(include_str!("count.lua")),
             edges: Script::from_lua(include_str!("edges.lua")),
         };
         in_time(CONNECT * 2, link.client.wait_for_connect()).await?;
+        tokio::spawn(async move {
+            let _ = connection.await;
+            ended.notify_one();
+        });
         Ok(Arc::new(link))
+    }
+
+    /// Waits until the connection is closed; to be asked by one task only.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// Says that this edge is alive; how many are.
@@ -137,27 +159,29 @@ impl Link {
         Ok(told.into_iter().map(|told| told.debt).collect())
     }
 
-    /// Runs the script over as many keys at once as may be, all of it in one pipeline.
+    /// Runs the script over as many keys at once as may be, in one pipeline but for a flood.
     async fn run(&self, what: &str, keys: &[(Key, [u64; 3])]) -> Result<Result<Vec<Decided>, LinkError>, Error> {
-        let mut runs = Vec::with_capacity(keys.len().div_ceil(self.together));
-        for some in keys.chunks(self.together) {
-            let (mut names, mut args) = (Vec::with_capacity(some.len()), vec![what.to_owned()]);
-            for (key, numbers) in some {
-                names.push(format!("{}{key}", self.prefix));
-                args.extend(numbers.map(micros));
-            }
-            runs.push(
-                self.count
-                    .evalsha_with_reload::<Vec<u64>, _, _>(&self.client, names, args),
-            );
-        }
-        let answers = try_join_all(runs).await?;
         let mut decided = Vec::with_capacity(keys.len());
-        for pair in answers.iter().flat_map(|answer| answer.chunks_exact(2)) {
-            decided.push(Decided {
-                admitted: pair[0] == 1,
-                debt: pair[1].saturating_mul(1000),
-            });
+        for pipeline in keys.chunks(self.together * PIPELINE) {
+            let mut runs = Vec::with_capacity(pipeline.len().div_ceil(self.together));
+            for some in pipeline.chunks(self.together) {
+                let (mut names, mut args) = (Vec::with_capacity(some.len()), vec![what.to_owned()]);
+                for (key, numbers) in some {
+                    names.push(format!("{}{key}", self.prefix));
+                    args.extend(numbers.map(micros));
+                }
+                runs.push(
+                    self.count
+                        .evalsha_with_reload::<Vec<u64>, _, _>(&self.client, names, args),
+                );
+            }
+            let answers = try_join_all(runs).await?;
+            for pair in answers.iter().flat_map(|answer| answer.chunks_exact(2)) {
+                decided.push(Decided {
+                    admitted: pair[0] == 1,
+                    debt: pair[1].saturating_mul(1000),
+                });
+            }
         }
         Ok(if decided.len() == keys.len() {
             Ok(decided)
