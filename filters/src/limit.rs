@@ -526,4 +526,98 @@ mod tests {
         assert_eq!(visit(&by_minute, 0), Err(Some(1)));
         assert_eq!(visit(&by_minute, 1), Ok(Some(0)));
     }
+
+    /// 2/1m where all edges count, of which there are two.
+    fn exact() -> Limits {
+        let policies = Policies {
+            mode: Mode::Exact,
+            ..policies([2, 1, 1])
+        };
+        let limits = Limits::new(policies, Arc::default());
+        limits.meters.set_together(true);
+        limits.meters.set_edges(2);
+        limits
+    }
+
+    #[test]
+    fn what_is_decided_elsewhere_is_put_off_and_counted_once() {
+        let (world, limits) = (World::new(), exact());
+        let (route, now) = (world.service("app"), world.at(Duration::ZERO));
+        let look = |attempt: &mut Attempt| {
+            let pass = limits.by_client(&route, ip("192.0.2.1"), attempt, now);
+            pass.map(|pass| pass.quota.remaining()).map_err(drop)
+        };
+        let told = |admitted, seconds: u64| {
+            [Some(Decided {
+                admitted,
+                debt: seconds * 1_000_000_000,
+            })]
+        };
+        let mut attempt = Attempt::patient();
+        // Looked at twice, for whatever reason, it is one request.
+        assert!(look(&mut attempt).is_ok() && look(&mut attempt).is_ok());
+        let [charge] = attempt.due() else { panic!("{attempt:?}") };
+        assert_eq!(
+            [charge.cost(), charge.tolerance(), charge.ceiling()],
+            [30_000_000_000, 60_000_000_000, 241_000_000_000]
+        );
+        limits.decide(&mut attempt, now.instant, told(true, 30));
+        assert_eq!((look(&mut attempt), attempt.due().len()), (Ok(Some(1)), 0));
+
+        let mut attempt = Attempt::patient();
+        assert!(look(&mut attempt).is_ok());
+        limits.decide(&mut attempt, now.instant, told(false, 60));
+        assert_eq!(look(&mut attempt), Err(()));
+        // What is known to be over is over: nobody is asked.
+        let mut attempt = Attempt::patient();
+        assert_eq!((look(&mut attempt), attempt.due().len()), (Err(()), 0));
+        assert_eq!(limits.meters.take_owed(), [], "who decides keeps the debt");
+    }
+
+    #[test]
+    fn what_nobody_decides_is_decided_by_the_edges_part() {
+        let (world, limits) = (World::new(), exact());
+        let (route, now) = (world.service("app"), world.at(Duration::ZERO));
+        let look = |attempt: &mut Attempt| limits.by_client(&route, ip("192.0.2.1"), attempt, now).is_ok();
+        for expected in [true, false] {
+            let mut attempt = Attempt::patient();
+            look(&mut attempt);
+            limits.decide(&mut attempt, now.instant, []);
+            assert_eq!(look(&mut attempt), expected);
+        }
+        limits.meters.set_together(false);
+        let mut attempt = Attempt::patient();
+        assert!(
+            !look(&mut attempt) && attempt.due().is_empty(),
+            "nobody is asked any more"
+        );
+    }
+
+    /// A lie, or what another policy left, holds nobody up for longer than this one could.
+    #[test]
+    fn a_debt_that_cannot_be_is_cut_for_good() {
+        let (world, limits) = (World::new(), exact());
+        let route = world.service("app");
+        let look = |seconds| {
+            let now = world.at(Duration::from_secs(seconds));
+            let mut attempt = Attempt::patient();
+            limits.by_client(&route, ip("192.0.2.1"), &mut attempt, now).is_ok()
+        };
+        let mut attempt = Attempt::patient();
+        let now = world.at(Duration::ZERO);
+        let _ = limits.by_client(&route, ip("192.0.2.1"), &mut attempt, now);
+        let lie = Decided {
+            admitted: false,
+            debt: u64::MAX,
+        };
+        limits.decide(&mut attempt, now.instant, [Some(lie)]);
+        assert!(!look(0) && !look(209));
+        assert!(look(211));
+        let key = Key::Public(ip("192.0.2.1").into());
+        limits
+            .meters
+            .raise(key, limits.meters.nanos(now.instant), 86_400_000_000_000);
+        assert!(!look(220), "cut to the burst");
+        assert!(look(251));
+    }
 }

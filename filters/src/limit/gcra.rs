@@ -48,11 +48,11 @@ impl Pace {
 
     /// The same where several edges count: what they let pass before they heard of each
     /// other is a debt beyond the burst, and is paid before anything more passes. No more
-    /// than another burst is carried, so that nobody waits for more than two windows.
+    /// than three more bursts are carried, so that there is an end to the waiting.
     #[must_use]
     pub(crate) fn carrying(self) -> Self {
         Self {
-            carried: self.tolerance.saturating_mul(2),
+            carried: self.tolerance.saturating_mul(4),
             ..self
         }
     }

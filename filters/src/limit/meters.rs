@@ -11,7 +11,7 @@ use model::{PodId, ServiceId, UserId};
 use super::gcra::{Pace, Step};
 use super::key::{Address, Key};
 use super::ledger::{Ledger, Owed};
-use super::meter::{DEAD, Meter};
+use super::meter::Meter;
 use super::places::Places;
 use crate::refusal::Scope;
 
@@ -197,6 +197,6 @@ impl Meters {
     /// Nanoseconds since the epoch: 584 years fit.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(*self.epoch.get_or_init(|| now));
-        u64::try_from(since.as_nanos()).unwrap_or(DEAD - 1)
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }
