@@ -29,9 +29,12 @@ const SHARED_SLOTS: usize = 4096;
 /// Far more than threads, so that two hardly ever meet; a power of two.
 const SHARDS: usize = 256;
 
+/// Keys and their TATs.
+type Tats<K> = HashTable<(K, u64)>;
+
 /// TATs by key.
 pub(crate) struct Meter<K> {
-    shards: Box<[Mutex<HashTable<(K, u64)>>]>,
+    shards: Box<[Mutex<Tats<K>>]>,
     len: AtomicUsize,
     max_keys: usize,
     shared: Box<[Mutex<u64>]>,
@@ -129,7 +132,7 @@ impl<K: Hash + Eq + Copy> Meter<K> {
         result
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, HashTable<(K, u64)>> {
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Tats<K>> {
         // Bits that the tables do not go by; the remainder is under their number.
         let at = (hash >> 40) as usize % SHARDS;
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
