@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::process::{Process, Program, free_address};
+use crate::process::{Process, Program, free_address, free_port};
 use crate::wait::until;
 
 const PACKAGE: &str = "redis-server (Debian)";
@@ -242,12 +242,14 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub async fn start() -> Self {
-        let mut nodes = Vec::new();
+        let (mut nodes, mut addresses) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            // Its own bus is at the port and ten thousand.
-            nodes.push(Redis::with(&["--cluster-enabled", "yes"]).await);
+            // Unless told, its bus is at the port and ten thousand: where outgoing connections are.
+            let bus = free_port().to_string();
+            let node = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+            addresses.push(format!("{}@{bus}", node.address));
+            nodes.push(node);
         }
-        let addresses: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
         let made = Program::find("redis-cli", PACKAGE)
             .args(["--cluster", "create"])
             .args(&addresses)
