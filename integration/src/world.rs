@@ -178,6 +178,8 @@ impl World {
             team: None,
             node: None,
             address: None,
+            address6: None,
+            reason: None,
             state: PodState::Ready,
         };
         self.pods.entry(pod.to_owned()).or_insert_with(new).id

@@ -19,6 +19,7 @@ mod m0004_issuer_keys;
 mod m0005_control;
 mod m0006_sign_in;
 mod m0007_limits;
+mod m0008_networks;
 
 struct Migrator;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_control::Migration),
             Box::new(m0006_sign_in::Migration),
             Box::new(m0007_limits::Migration),
+            Box::new(m0008_networks::Migration),
         ]
     }
 }

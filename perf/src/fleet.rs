@@ -155,6 +155,8 @@ pub fn rows(users: Range<usize>, targets: Option<[SocketAddr; 2]>) -> Result<Row
             team: None,
             node: None,
             address: Some(IpAddr::V4(Ipv4Addr::from_bits(0x0A64_0000 + host))),
+            address6: None,
+            reason: None,
             state: PodState::Ready,
         };
         for (place, service) in Service::ALL.into_iter().enumerate() {

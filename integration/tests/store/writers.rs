@@ -174,6 +174,8 @@ async fn a_large_batch_is_written_at_once(database: Database) {
             team: None,
             node: None,
             address: None,
+            address6: None,
+            reason: None,
             state: model::PodState::Ready,
         })
         .collect();

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostLabel, IssuerKey, Member, Node, NodeId, Pod, PodId, Service, Share, Team, TeamId, User, UserId};
+use crate::{
+    HostLabel, IssuerKey, Member, Node, NodeId, Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
+};
 
 /// How far the store has come. Bumped by one in the transaction of each write, so
 /// that a reader who has seen revision `n` has seen every write up to `n`.
@@ -30,6 +32,8 @@ pub enum Entity {
     Share(Share),
     /// A public key of podgate as an issuer.
     IssuerKey(IssuerKey),
+    /// What a pod's network lets through.
+    Policy(PodPolicy),
 }
 
 impl Entity {
@@ -44,6 +48,7 @@ impl Entity {
             Self::Service(service) => Key::Service(service.host.clone()),
             Self::Share(share) => Key::Share(share.pod, share.user),
             Self::IssuerKey(key) => Key::IssuerKey(key.kid.clone()),
+            Self::Policy(policy) => Key::Policy(policy.pod),
         }
     }
 }
@@ -68,6 +73,8 @@ pub enum Key {
     Share(PodId, UserId),
     /// An issuer key, by its `kid`.
     IssuerKey(String),
+    /// A pod's policy.
+    Policy(PodId),
 }
 
 /// A row that changed.

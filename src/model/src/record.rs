@@ -1,6 +1,6 @@
 //! The things the store keeps, as everybody else sees them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,8 +78,14 @@ pub struct Pod {
     pub node: Option<NodeId>,
     /// Its address in the pod network.
     pub address: Option<IpAddr>,
+    /// Its IPv6 address in the pod network, where that has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// What it is doing.
     pub state: PodState,
+    /// Why it failed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A port of a pod with a name of its own on the web.

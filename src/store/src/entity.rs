@@ -16,12 +16,14 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
+pub mod address;
 pub mod api_token;
 pub mod audit;
 pub mod issuer_key;
 pub mod member;
 pub mod node;
 pub mod pod;
+pub mod policy;
 pub mod revision;
 pub mod service;
 pub mod share;

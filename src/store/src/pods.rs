@@ -104,7 +104,9 @@ impl Batch {
             team,
             node,
             address,
+            address6: None,
             state,
+            reason: None,
         };
         self.add_pods(slice::from_ref(&pod)).await?;
         Ok(pod)

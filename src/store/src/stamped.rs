@@ -5,7 +5,7 @@ use std::ops::Deref;
 use model::{Key, Revision};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
-use crate::entity::{Row, issuer_key, member, node, pod, service, share, team, user};
+use crate::entity::{Row, issuer_key, member, node, pod, policy, service, share, team, user};
 use crate::error::Doing;
 use crate::{Batch, StoreError};
 
@@ -80,6 +80,10 @@ impl Batch {
             }
             Key::IssuerKey(kid) => {
                 self.stamp::<issuer_key::Model>(issuer_key::Entity::find_by_id(kid.clone()))
+                    .await
+            }
+            Key::Policy(pod) => {
+                self.stamp::<policy::Model>(policy::Entity::find_by_id(pod.uuid()))
                     .await
             }
         }

@@ -106,7 +106,10 @@ impl From<Slot> for Draft {
                     team: pod.team.as_ref().map(|team| team.id),
                     node: pod.node.as_ref().map(|node| node.id),
                     address: pod.address,
+                    // Nothing that an edge does hangs on these.
+                    address6: None,
                     state: pod.state,
+                    reason: None,
                 }),
                 shares: pod.shares.to_vec(),
                 live: services.iter().map(|entry| entry.route.host.clone()).collect(),
@@ -208,6 +211,8 @@ impl Assembler {
                 self.keys.retain(|known| known.kid != key.kid);
                 self.keys.push(key);
             }
+            // The pod's node sees to it.
+            Entity::Policy(_) => {}
         }
     }
 
@@ -273,6 +278,7 @@ impl Assembler {
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
             Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
+            Key::Policy(_) => {}
         }
     }
 

@@ -135,7 +135,9 @@ mod tests {
             team,
             node,
             address: None,
+            address6: None,
             state: PodState::Ready,
+            reason: None,
         };
         Slot::Partial(Box::new(Draft::of(row)))
     }

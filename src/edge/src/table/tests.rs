@@ -41,7 +41,9 @@ impl World {
             team: Some(team.id),
             node: None,
             address: None,
+            address6: None,
             state: PodState::Ready,
+            reason: None,
         };
         let service = Service {
             id: ServiceId::new(),

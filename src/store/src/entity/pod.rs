@@ -17,7 +17,9 @@ pub struct Model {
     pub team_id: Option<Uuid>,
     pub node_id: Option<Uuid>,
     pub address: Option<String>,
+    pub address6: Option<String>,
     pub state: String,
+    pub reason: Option<String>,
     pub revision: i64,
 }
 
@@ -34,7 +36,9 @@ impl TryFrom<Model> for Pod {
             team: row.team_id.map(TeamId::from_uuid),
             node: row.node_id.map(NodeId::from_uuid),
             address: row.address.map(|text| stored("pod address", &text)).transpose()?,
+            address6: row.address6.map(|text| stored("pod IPv6 address", &text)).transpose()?,
             state: stored("pod state", &row.state)?,
+            reason: row.reason,
         })
     }
 }
@@ -48,7 +52,9 @@ impl Model {
             team_id: pod.team.map(TeamId::uuid),
             node_id: pod.node.map(NodeId::uuid),
             address: pod.address.map(|address| address.to_string()),
+            address6: pod.address6.map(|address| address.to_string()),
             state: pod.state.to_string(),
+            reason: pod.reason.clone(),
             revision,
         }
     }

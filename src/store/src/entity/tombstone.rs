@@ -32,6 +32,7 @@ impl Model {
             Key::Service(host) => ("service", host.to_string()),
             Key::Share(pod, user) => ("share", format!("{pod}/{user}")),
             Key::IssuerKey(kid) => ("issuer_key", kid.clone()),
+            Key::Policy(pod) => ("policy", pod.to_string()),
         };
         Self {
             revision,
@@ -63,6 +64,7 @@ impl TryFrom<Model> for Key {
                 Self::Share(stored(WHAT, pod)?, stored(WHAT, user)?)
             }
             "issuer_key" => Self::IssuerKey(row.key),
+            "policy" => Self::Policy(stored(WHAT, &row.key)?),
             other => return Err(corrupt(WHAT, other, "unknown kind")),
         })
     }

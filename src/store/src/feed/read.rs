@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use tokio::sync::mpsc;
 
 use crate::database::begin_read;
-use crate::entity::{Row, issuer_key, member, node, pod, revision, service, share, team, tombstone, user};
+use crate::entity::{Row, issuer_key, member, node, pod, policy, revision, service, share, team, tombstone, user};
 use crate::error::Doing;
 use crate::{Store, StoreError};
 
@@ -35,6 +35,7 @@ macro_rules! each_table {
         $each::<member::Model>($($arg),*).await?;
         $each::<node::Model>($($arg),*).await?;
         $each::<pod::Model>($($arg),*).await?;
+        $each::<policy::Model>($($arg),*).await?;
         $each::<share::Model>($($arg),*).await?;
         $each::<service::Model>($($arg),*).await?;
         $each::<issuer_key::Model>($($arg),*).await?;

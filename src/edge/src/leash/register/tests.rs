@@ -37,7 +37,9 @@ impl World {
             team: None,
             node: None,
             address: None,
+            address6: None,
             state: PodState::Ready,
+            reason: None,
         };
         let service = |at: usize| Service {
             id: ServiceId::new(),
