@@ -8,6 +8,7 @@
 pub mod client;
 pub mod database;
 pub mod edge;
+pub mod machine;
 pub mod origin;
 pub mod process;
 pub mod redis;

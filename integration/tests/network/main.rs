@@ -1,0 +1,6 @@
+//! Pods' networks on a machine of the test's own: real namespaces, links, rules and
+//! sockets, with the rest of the world beside it.
+
+mod node;
+mod reach;
+mod recover;

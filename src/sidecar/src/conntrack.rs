@@ -1,0 +1,103 @@
+//! Connections that the kernel follows: those that a pod may not have any more are
+//! forgotten, so that their next packet is judged anew.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+
+use crate::netlink::Netlink;
+
+/// A connection as it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Who opened it.
+    pub from: IpAddr,
+    /// To where, as was asked for.
+    pub to: IpAddr,
+    /// Who answers, which is another when the destination was translated.
+    pub answers: IpAddr,
+    /// The protocol's number.
+    pub protocol: u8,
+    /// The port that answers; 0 where there are none.
+    pub port: u16,
+}
+
+/// Forgets the connections that `ends` says shall end; how many.
+///
+/// # Errors
+/// When the kernel cannot be asked, or does not forget one that still is.
+pub(crate) fn forget(netlink: &mut Netlink<NetfilterMessage>, ends: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+    let mut forgotten = 0;
+    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
+        let header = || NetfilterHeader::new(family, 0, 0);
+        let all = netlink.dump(NetfilterMessage::new(header(), ConntrackMessage::Get(Vec::new())))?;
+        for message in all {
+            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
+                continue;
+            };
+            if !flow(&attributes).is_some_and(|flow| ends(&flow)) {
+                continue;
+            }
+            let named = attributes
+                .into_iter()
+                .filter(|attribute| matches!(attribute, ConntrackAttribute::CtaTupleOrig(_)))
+                .collect();
+            let gone = netlink.tell(NetfilterMessage::new(header(), ConntrackMessage::Delete(named)), 0);
+            match gone {
+                Ok(()) => forgotten += 1,
+                // It ended by itself.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(forgotten)
+}
+
+fn flow(attributes: &[ConntrackAttribute]) -> Option<Flow> {
+    let (mut original, mut reply) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            ConntrackAttribute::CtaTupleOrig(tuple) => original = Some(tuple),
+            ConntrackAttribute::CtaTupleReply(tuple) => reply = Some(tuple),
+            _ => {}
+        }
+    }
+    let (from, to) = addresses(original?)?;
+    let (answers, _) = addresses(reply?)?;
+    let mut flow = Flow {
+        from,
+        to,
+        answers,
+        protocol: 0,
+        port: 0,
+    };
+    for part in reply? {
+        let Tuple::Proto(parts) = part else { continue };
+        for part in parts {
+            match part {
+                ProtoTuple::Protocol(protocol) => flow.protocol = (*protocol).into(),
+                ProtoTuple::SourcePort(port) => flow.port = *port,
+                _ => {}
+            }
+        }
+    }
+    Some(flow)
+}
+
+fn addresses(tuple: &[Tuple]) -> Option<(IpAddr, IpAddr)> {
+    let (mut from, mut to) = (None, None);
+    for part in tuple {
+        let Tuple::Ip(parts) = part else { continue };
+        for part in parts {
+            match part {
+                IPTuple::SourceAddress(address) => from = Some(*address),
+                IPTuple::DestinationAddress(address) => to = Some(*address),
+                _ => {}
+            }
+        }
+    }
+    from.zip(to)
+}

@@ -1,0 +1,408 @@
+//! The kernel of this node: what it has of ours is looked at, and plans are carried out.
+//!
+//! Carrying out goes on after a failure, which is kept with its pod: one pod that cannot
+//! be had keeps no other from being had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use model::PodId;
+use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_route::RouteNetlinkMessage;
+
+use crate::conntrack;
+use crate::desired::{Desired, PodSpec};
+use crate::link::{self, Wire};
+use crate::names::{self, End};
+use crate::netlink::Netlink;
+use crate::netns;
+use crate::nft::{self, Base, Element};
+use crate::plan::{Observed, Plan, Remnant, Step};
+
+/// What a node without a way to the world gives its pods' links (IEEE 802.3).
+const MTU: u32 = 1500;
+
+/// Why the node itself cannot have pods.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {cause}")]
+pub struct KernelError {
+    doing: &'static str,
+    cause: io::Error,
+}
+
+trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, KernelError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, KernelError> {
+        self.map_err(|cause| KernelError { doing, cause })
+    }
+}
+
+/// Connections to the kernel, in the namespace of the thread that made them.
+#[derive(Debug)]
+pub struct Kernel {
+    base: Base,
+    resolv_conf: String,
+    route: Netlink<RouteNetlinkMessage>,
+    netfilter: Netlink<NetfilterMessage>,
+    mtu: u32,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Pods of which something failed, and what.
+    pub failed: BTreeMap<PodId, String>,
+    /// What failed of no pod in particular.
+    pub errors: Vec<String>,
+}
+
+impl Done {
+    fn fail(&mut self, pod: Option<PodId>, doing: &str, error: &io::Error) {
+        let text = format!("{doing}: {error}");
+        match pod {
+            // The first says most.
+            Some(pod) => drop(self.failed.entry(pod).or_insert(text)),
+            None => self.errors.push(text),
+        }
+    }
+}
+
+impl Kernel {
+    /// Connects, and gives the node what all its pods need: forwarding, and the gateway's
+    /// address.
+    ///
+    /// # Errors
+    /// When the kernel refuses: without CAP_NET_ADMIN it does.
+    pub fn open(base: Base) -> Result<Self, KernelError> {
+        let mut route = Netlink::route().doing("open a netlink socket for links")?;
+        let netfilter = Netlink::netfilter().doing("open a netlink socket for rules")?;
+        link::own(&mut route, base.gateway).doing("give the node the gateway's address (this takes CAP_NET_ADMIN)")?;
+        for (key, value) in sysctls(&base) {
+            if link::write_sysctl(key, value).doing("set what pods need of the kernel")? {
+                tracing::info!(sysctl.key = key, sysctl.value = value, "set for pods");
+            }
+        }
+        let mtu = link::uplink(&mut route).doing("look for the link to the world")?;
+        Ok(Self {
+            resolv_conf: format!(
+                "# By podgate: names resolve as the pod's policy says.\nnameserver {}\n",
+                base.gateway
+            ),
+            mtu: mtu.map_or(MTU, |(_, link)| link.mtu),
+            base,
+            route,
+            netfilter,
+        })
+    }
+
+    /// The MTU of pods' links, in octets.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// What there is of ours.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn observe(&mut self) -> Result<Observed, KernelError> {
+        let links: BTreeMap<_, _> = link::list(&mut self.route, names::LINK)
+            .doing("list links")?
+            .into_iter()
+            .collect();
+        let ours: BTreeSet<u32> = links.values().map(|link| link.index).collect();
+        let of_ours = |all: Vec<(u32, IpAddr)>| all.into_iter().filter(|(index, _)| ours.contains(index)).collect();
+        let namespaces: BTreeMap<_, _> = netns::list(names::NAMESPACE)
+            .doing("list namespaces")?
+            .into_iter()
+            .collect();
+        let resolvers = namespaces
+            .keys()
+            .filter(|name| self.has_resolver(name))
+            .cloned()
+            .collect();
+        Ok(Observed {
+            elements: nft::elements(&mut self.netfilter)
+                .doing("list elements")?
+                .map(|all| all.into_iter().collect()),
+            routes: of_ours(link::routes(&mut self.route).doing("list routes")?),
+            neighbours: of_ours(link::neighbours(&mut self.route).doing("list neighbours")?),
+            resolvers,
+            namespaces,
+            links,
+        })
+    }
+
+    fn has_resolver(&self, namespace: &str) -> bool {
+        fs::read_to_string(netns::resolv_conf(namespace)).is_ok_and(|there| there == self.resolv_conf)
+    }
+
+    /// Carries a plan out. `observed` is what the plan was made from, and afterwards what
+    /// came of it, as far as is known. `before` is called before each thing that is done.
+    pub fn apply(
+        &mut self,
+        desired: &Desired,
+        plan: Plan,
+        observed: &mut Observed,
+        mut before: impl FnMut(&'static str),
+    ) -> Done {
+        let mut done = Done::default();
+        for (pod, problem) in plan.problems {
+            done.failed.insert(pod, problem);
+        }
+        if plan.table {
+            before("table");
+            match nft::load(&self.base) {
+                Ok(()) => observed.elements = Some(BTreeSet::new()),
+                Err(error) => {
+                    // Without it nothing would be closed: nobody is let in.
+                    done.fail(None, "put the packet filter's table in", &error);
+                    return done;
+                }
+            }
+        }
+        before("shut");
+        self.shut(&plan.shut, observed, &mut done);
+        for remnant in &plan.remnants {
+            self.remove(remnant, observed, &mut done, &mut before);
+        }
+        if !plan.forget.is_empty() || !plan.judge.is_empty() {
+            before("forget");
+            let judged = plan.judge.iter().filter_map(|pod| desired.pods.get(pod)).collect();
+            if let Err(error) = self.forget(&plan.forget, judged) {
+                done.fail(None, "forget connections", &error);
+            }
+        }
+        for (id, steps) in plan.pods {
+            let Some(pod) = desired.pods.get(&id) else { continue };
+            for step in steps {
+                before(step.name());
+                if let Err(error) = self.step(pod, step, observed) {
+                    done.fail(Some(id), step.doing(), &error);
+                    break;
+                }
+            }
+        }
+        before("wait");
+        self.wait(desired, observed, &mut done);
+        before("admit");
+        self.admit(plan.admit, observed, &mut done);
+        before("end");
+        done
+    }
+
+    /// A pod whose link carries nothing yet is not ready.
+    fn wait(&mut self, desired: &Desired, observed: &mut Observed, done: &mut Done) {
+        let quiet = observed.links.iter().filter(|(_, link)| link.up && !link.carries);
+        let quiet: BTreeSet<String> = quiet.map(|(name, _)| name.clone()).collect();
+        if quiet.is_empty() {
+            return;
+        }
+        match link::wait(&mut self.route, quiet.clone()) {
+            Ok(left) => {
+                for name in quiet.difference(&left) {
+                    if let Some(link) = observed.links.get_mut(name) {
+                        link.carries = true;
+                    }
+                }
+                for pod in desired
+                    .pods
+                    .values()
+                    .filter(|pod| left.contains(&names::link(pod.address)))
+                {
+                    done.failed.entry(pod.id).or_insert_with(|| {
+                        "its link is up and carries nothing: the pod has taken its end down".to_owned()
+                    });
+                }
+            }
+            Err(error) => done.fail(None, "wait for links", &error),
+        }
+    }
+
+    fn shut(&mut self, elements: &[Element], observed: &mut Observed, done: &mut Done) {
+        let together = nft::change(&mut self.netfilter, elements, &[]);
+        let there = observed.elements.get_or_insert_default();
+        if together.is_ok() {
+            for element in elements {
+                there.remove(element);
+            }
+            return;
+        }
+        // One that is gone already spoils it for all.
+        for element in elements {
+            match nft::change(&mut self.netfilter, std::slice::from_ref(element), &[]) {
+                Ok(()) => drop(there.remove(element)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(there.remove(element)),
+                Err(error) => done.fail(None, "take an element out", &error),
+            }
+        }
+    }
+
+    fn remove(
+        &mut self,
+        remnant: &Remnant,
+        observed: &mut Observed,
+        done: &mut Done,
+        before: &mut impl FnMut(&'static str),
+    ) {
+        if let Some((name, index)) = &remnant.link {
+            before("remove link");
+            match link::delete(&mut self.route, *index) {
+                Ok(()) => {
+                    observed.links.remove(name);
+                    observed.routes.retain(|(of, _)| of != index);
+                    observed.neighbours.retain(|(of, _)| of != index);
+                }
+                Err(error) => done.fail(remnant.pod, "remove its link", &error),
+            }
+        }
+        if let Some(name) = &remnant.namespace {
+            before("remove namespace");
+            match netns::remove(name) {
+                Ok(()) => {
+                    observed.namespaces.remove(name);
+                    observed.resolvers.remove(name);
+                }
+                Err(error) => done.fail(remnant.pod, "remove its namespace", &error),
+            }
+        }
+    }
+
+    fn forget(&mut self, addresses: &BTreeSet<IpAddr>, judged: Vec<&PodSpec>) -> io::Result<()> {
+        let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
+        for pod in judged {
+            of.insert(pod.address.into(), pod);
+            of.extend(pod.address6.map(|address| (address.into(), pod)));
+        }
+        let forgotten = conntrack::forget(&mut self.netfilter, |flow| {
+            let gone = [flow.from, flow.to, flow.answers]
+                .iter()
+                .any(|address| addresses.contains(address));
+            let out = of.get(&flow.from);
+            let refused_out = out.is_some_and(|pod| !pod.rules.lets_out(flow.answers, flow.protocol, flow.port));
+            let refused_in = of.get(&flow.answers).is_some_and(|pod| {
+                // The node's own is not forwarded, and is judged by where it goes out.
+                !pod.rules.lets_in(Some(flow.from), flow.protocol, flow.port)
+                    && !pod.rules.lets_in(None, flow.protocol, flow.port)
+            });
+            gone || refused_out || refused_in
+        })?;
+        tracing::debug!(flows = forgotten, "forgot connections");
+        Ok(())
+    }
+
+    fn step(&mut self, pod: &PodSpec, step: Step, observed: &mut Observed) -> io::Result<()> {
+        let namespace = names::namespace(pod.id);
+        let alias = names::alias(pod.id);
+        let wire = Wire {
+            address: pod.address,
+            address6: pod.address6,
+            gateway: self.base.gateway,
+            gateway6: nft::GATEWAY6,
+            mtu: self.mtu,
+            alias: &alias,
+        };
+        let name = names::link(pod.address);
+        match step {
+            Step::Namespace => {
+                netns::create(&namespace, || Ok(()))?;
+                observed.namespaces.insert(namespace, true);
+            }
+            Step::Resolver => {
+                netns::write_resolv_conf(&namespace, &self.resolv_conf)?;
+                observed.resolvers.insert(namespace);
+            }
+            Step::Link => {
+                let inside = netns::open(&namespace)?;
+                link::create(&mut self.route, &wire, &inside)?;
+                let made = link::Link {
+                    index: link::index(&name)?,
+                    alias: Some(alias),
+                    hardware: names::hardware(pod.address, End::Node).to_vec(),
+                    up: false,
+                    carries: false,
+                    mtu: self.mtu,
+                };
+                observed.links.insert(name, made);
+            }
+            Step::Inside => {
+                netns::enter(&namespace, || link::complete_inside(&wire))?;
+                let index = link::index(&name)?;
+                if pod.address6.is_some() {
+                    link::own6(&mut self.route, index)?;
+                }
+                link::up(&mut self.route, index)?;
+                if let Some(link) = observed.links.get_mut(&name) {
+                    link.up = true;
+                }
+            }
+            Step::Lead => {
+                let index = link::index(&name)?;
+                for address in [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)]
+                    .into_iter()
+                    .flatten()
+                {
+                    link::lead(&mut self.route, index, &wire, address)?;
+                    observed.routes.insert((index, address));
+                    observed.neighbours.insert((index, address));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, pods: Vec<(PodId, Vec<Element>)>, observed: &mut Observed, done: &mut Done) {
+        let ready: Vec<_> = pods
+            .into_iter()
+            .filter(|(pod, _)| !done.failed.contains_key(pod))
+            .collect();
+        let mut all: Vec<Element> = ready.iter().flat_map(|(_, elements)| elements).cloned().collect();
+        // By set, so that few messages hold them; modes come last.
+        all.sort_unstable_by_key(|element| element.set);
+        let there = observed.elements.get_or_insert_default();
+        if nft::change(&mut self.netfilter, &[], &all).is_ok() {
+            there.extend(all);
+            return;
+        }
+        // Which of them it was, each on its own says.
+        for (pod, elements) in ready {
+            match nft::change(&mut self.netfilter, &[], &elements) {
+                Ok(()) => there.extend(elements),
+                Err(error) => done.fail(Some(pod), "let it in", &error),
+            }
+        }
+    }
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Resolver => "resolver",
+            Self::Link => "link",
+            Self::Inside => "inside",
+            Self::Lead => "lead",
+        }
+    }
+
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Namespace => "make its namespace",
+            Self::Resolver => "write its resolv.conf",
+            Self::Link => "make its link",
+            Self::Inside => "complete its end of the link",
+            Self::Lead => "lead its address to its link",
+        }
+    }
+}
+
+/// What the node's kernel has to do for pods: forward, and believe in routes both ways.
+fn sysctls(base: &Base) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let v4 = [("net/ipv4/ip_forward", "1")];
+    let v6 = base.pods6.map(|_| ("net/ipv6/conf/all/forwarding", "1"));
+    v4.into_iter().chain(v6)
+}

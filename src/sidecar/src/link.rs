@@ -1,0 +1,410 @@
+//! Pods' links: a veth pair each, its addresses and routes, on both of its ends.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use crate::names::{self, End};
+use crate::netlink::Netlink;
+
+type Route = Netlink<RouteNetlinkMessage>;
+
+/// The loopback link is the first of every namespace.
+const LOOPBACK: u32 = 1;
+
+/// What a pod's link is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire<'a> {
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    pub address6: Option<Ipv6Addr>,
+    /// Where all that the pod sends goes.
+    pub gateway: Ipv4Addr,
+    /// The same for IPv6.
+    pub gateway6: Ipv6Addr,
+    /// The largest packet, in octets.
+    pub mtu: u32,
+    /// The link's alias.
+    pub alias: &'a str,
+}
+
+/// A link of the node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Its hardware address.
+    pub hardware: Vec<u8>,
+    /// Whether it is up, which a pod's is when its other end is complete.
+    pub up: bool,
+    /// Whether it carries packets: the kernel says so a moment after it is up.
+    pub carries: bool,
+    /// Its MTU, in octets.
+    pub mtu: u32,
+}
+
+/// All links whose names begin so, by name.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn list(netlink: &mut Route, prefix: &str) -> io::Result<Vec<(String, Link)>> {
+    let answers = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let named = |message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(read(link)),
+        _ => None,
+    };
+    let links = answers.into_iter().filter_map(named);
+    Ok(links.filter(|(name, _)| name.starts_with(prefix)).collect())
+}
+
+/// The number of a link.
+///
+/// # Errors
+/// When there is none of this name.
+pub(crate) fn index(name: &str) -> io::Result<u32> {
+    Ok(nix::net::if_::if_nametoindex(name)?)
+}
+
+fn read(message: LinkMessage) -> (String, Link) {
+    let mut name = String::new();
+    let mut link = Link {
+        index: message.header.index,
+        alias: None,
+        hardware: Vec::new(),
+        up: message.header.flags.contains(LinkFlags::Up),
+        carries: false,
+        mtu: 0,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(is) => name = is,
+            LinkAttribute::OperState(state) => link.carries = state == State::Up,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Address(hardware) => link.hardware = hardware,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            _ => {}
+        }
+    }
+    (name, link)
+}
+
+/// The link by which the node reaches the world, and its MTU: that of its default route.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn uplink(netlink: &mut Route) -> io::Result<Option<(String, Link)>> {
+    let routes = netlink.dump(RouteNetlinkMessage::GetRoute(family(AddressFamily::Inet)))?;
+    let mut best: Option<(u32, u32)> = None;
+    for answer in routes {
+        let RouteNetlinkMessage::NewRoute(route) = answer else {
+            continue;
+        };
+        if route.header.destination_prefix_length != 0 || route.header.kind != RouteType::Unicast {
+            continue;
+        }
+        let (mut out, mut metric) = (None, 0);
+        for attribute in route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => out = Some(index),
+                RouteAttribute::Priority(priority) => metric = priority,
+                _ => {}
+            }
+        }
+        if let Some(out) = out
+            && best.is_none_or(|(least, _)| metric < least)
+        {
+            best = Some((metric, out));
+        }
+    }
+    let Some((_, index)) = best else { return Ok(None) };
+    Ok(list(netlink, "")?.into_iter().find(|(_, link)| link.index == index))
+}
+
+/// Makes a pod's link, down, its other end in the namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn create(netlink: &mut Route, wire: &Wire<'_>, namespace: &File) -> io::Result<()> {
+    let hardware = |end| LinkAttribute::Address(names::hardware(wire.address, end).to_vec());
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(names::INSIDE)
+        .mtu(wire.mtu)
+        .build();
+    peer.attributes.push(hardware(End::Pod));
+    peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    let name = names::link(wire.address);
+    let mut message = LinkMessageBuilder::<LinkVeth>::new(&name, names::INSIDE)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .mtu(wire.mtu)
+        .build();
+    message.attributes.push(hardware(End::Node));
+    // A link that is only being made takes no alias.
+    let alias = LinkUnspec::new_with_name(&name).alias(wire.alias).build();
+    let done = netlink.tell_each([
+        (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL),
+        (RouteNetlinkMessage::SetLink(alias), 0),
+    ])?;
+    done.into_iter().collect()
+}
+
+/// Puts a link up.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn up(netlink: &mut Route, index: u32) -> io::Result<()> {
+    netlink.tell(set_up(index), 0)
+}
+
+/// Waits until links carry packets, for a second at most; those that do not by then.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn wait(netlink: &mut Route, mut names: BTreeSet<String>) -> io::Result<BTreeSet<String>> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let since = Instant::now();
+    while !names.is_empty() && since.elapsed() < PATIENCE {
+        for (name, link) in list(netlink, names::LINK)? {
+            if link.carries {
+                names.remove(&name);
+            }
+        }
+        if !names.is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(names)
+}
+
+/// Takes a link away, and its other end with it. One that is gone already is fine.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn delete(netlink: &mut Route, index: u32) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(index).build();
+    match netlink.tell(RouteNetlinkMessage::DelLink(message), 0) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(()),
+        other => other,
+    }
+}
+
+/// Completes the pod's end of a link: to be called in its namespace. What is there already
+/// is replaced.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
+    let mut netlink = Netlink::route()?;
+    let index = index(names::INSIDE)?;
+    let replace = NLM_F_CREATE | NLM_F_REPLACE;
+    let node = names::hardware(wire.address, End::Node);
+    let done = netlink.tell_each([
+        (set_up(LOOPBACK), 0),
+        (set_up(index), 0),
+        (
+            RouteNetlinkMessage::NewAddress(address4(wire.address, 32, index)),
+            replace,
+        ),
+        (neighbour(index, wire.gateway.into(), node), replace),
+        (
+            RouteNetlinkMessage::NewRoute(
+                RouteMessageBuilder::<Ipv4Addr>::new()
+                    .gateway(wire.gateway)
+                    .output_interface(index)
+                    .onlink()
+                    .build(),
+            ),
+            replace,
+        ),
+    ])?;
+    done.into_iter().collect::<io::Result<()>>()?;
+    // Without an address of ours, nothing but the link-local one that the kernel makes up.
+    write_sysctl(
+        "net/ipv6/conf/eth0/disable_ipv6",
+        if wire.address6.is_some() { "0" } else { "1" },
+    )?;
+    let Some(address6) = wire.address6 else { return Ok(()) };
+    let mut address: AddressMessage = AddressMessageBuilder::<Ipv6Addr>::new()
+        .address(address6, 128)
+        .index(index)
+        .build();
+    // Nobody else is on the link.
+    address.header.flags |= AddressHeaderFlags::Nodad;
+    let done = netlink.tell_each([
+        (RouteNetlinkMessage::NewAddress(address), replace),
+        (neighbour(index, wire.gateway6.into(), node), replace),
+        (
+            RouteNetlinkMessage::NewRoute(
+                RouteMessageBuilder::<Ipv6Addr>::new()
+                    .gateway(wire.gateway6)
+                    .output_interface(index)
+                    .build(),
+            ),
+            replace,
+        ),
+    ])?;
+    done.into_iter().collect()
+}
+
+/// Gives the node an address of its own, on its loopback link.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn own(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
+    let message = RouteNetlinkMessage::NewAddress(address4(address, 32, LOOPBACK));
+    netlink.tell(message, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Gives the node's end of a link the gateway's IPv6 address, which every link has its own
+/// of.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn own6(netlink: &mut Route, index: u32) -> io::Result<()> {
+    let mut message = AddressMessageBuilder::<Ipv6Addr>::new()
+        .address(crate::nft::GATEWAY6, 64)
+        .index(index)
+        .build();
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    netlink.tell(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Leads a pod's address to its link, and says which hardware has it.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn lead(netlink: &mut Route, index: u32, wire: &Wire<'_>, address: IpAddr) -> io::Result<()> {
+    let route = match address {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(v4, 32)
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(v6, 128)
+            .output_interface(index)
+            .build(),
+    };
+    let replace = NLM_F_CREATE | NLM_F_REPLACE;
+    let pod = names::hardware(wire.address, End::Pod);
+    let done = netlink.tell_each([
+        (RouteNetlinkMessage::NewRoute(route), replace),
+        (neighbour(index, address, pod), replace),
+    ])?;
+    done.into_iter().collect()
+}
+
+/// The addresses that routes of the node lead to its links, one by one.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn routes(netlink: &mut Route) -> io::Result<Vec<(u32, IpAddr)>> {
+    let mut all = Vec::new();
+    for (of, length) in [(AddressFamily::Inet, 32), (AddressFamily::Inet6, 128)] {
+        for answer in netlink.dump(RouteNetlinkMessage::GetRoute(family(of)))? {
+            let RouteNetlinkMessage::NewRoute(route) = answer else {
+                continue;
+            };
+            if route.header.destination_prefix_length != length || route.header.table != 254 {
+                continue;
+            }
+            let (mut out, mut to) = (None, None);
+            for attribute in route.attributes {
+                match attribute {
+                    RouteAttribute::Oif(index) => out = Some(index),
+                    RouteAttribute::Destination(RouteAddress::Inet(v4)) => to = Some(v4.into()),
+                    RouteAttribute::Destination(RouteAddress::Inet6(v6)) => to = Some(v6.into()),
+                    _ => {}
+                }
+            }
+            all.extend(out.zip(to));
+        }
+    }
+    Ok(all)
+}
+
+/// Whom the node knows for good, by link.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn neighbours(netlink: &mut Route) -> io::Result<Vec<(u32, IpAddr)>> {
+    let answers = netlink.dump(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()))?;
+    let permanent = |answer| match answer {
+        RouteNetlinkMessage::NewNeighbour(message) if message.header.state == NeighbourState::Permanent => {
+            let to = message.attributes.iter().find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+                _ => None,
+            });
+            Some((message.header.ifindex, to?))
+        }
+        _ => None,
+    };
+    Ok(answers.into_iter().filter_map(permanent).collect())
+}
+
+/// Sets a value below `/proc/sys`, unless it is so already; whether it was changed.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn write_sysctl(key: &str, value: &str) -> io::Result<bool> {
+    let path = format!("/proc/sys/{key}");
+    let about = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    if fs::read_to_string(&path).map_err(about)?.trim() == value {
+        return Ok(false);
+    }
+    fs::write(&path, value).map_err(about)?;
+    Ok(true)
+}
+
+fn set_up(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).up().build())
+}
+
+fn address4(address: Ipv4Addr, length: u8, index: u32) -> AddressMessage {
+    AddressMessageBuilder::<Ipv4Addr>::new()
+        .address(address, length)
+        .index(index)
+        .build()
+}
+
+fn neighbour(index: u32, address: IpAddr, hardware: [u8; 6]) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    let destination = match address {
+        IpAddr::V4(v4) => {
+            message.header.family = AddressFamily::Inet;
+            NeighbourAddress::Inet(v4)
+        }
+        IpAddr::V6(v6) => {
+            message.header.family = AddressFamily::Inet6;
+            NeighbourAddress::Inet6(v6)
+        }
+    };
+    message.attributes = vec![
+        NeighbourAttribute::Destination(destination),
+        NeighbourAttribute::LinkLayerAddress(hardware.to_vec()),
+    ];
+    RouteNetlinkMessage::NewNeighbour(message)
+}
+
+fn family(family: AddressFamily) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message
+}

@@ -1,0 +1,211 @@
+//! Conversations with the kernel over netlink, a question and its answers at a time.
+//!
+//! The answers come within microseconds, and a namespace of its own is a thread's, not a
+//! task's: so these block, and are called from threads that may.
+
+use std::io;
+use std::marker::PhantomData;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
+};
+use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+
+/// Room for one answer of the kernel, which never writes larger ones (NLMSG_GOODSIZE).
+const BUFFER: usize = 64 * 1024;
+/// Room for the answers to a large batch.
+const RECEIVE: usize = 8 << 20;
+
+/// A socket to the kernel, of the namespace that its thread was in.
+#[derive(Debug)]
+pub(crate) struct Netlink<M> {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+    messages: PhantomData<M>,
+}
+
+impl Netlink<RouteNetlinkMessage> {
+    /// To links, addresses, routes, neighbours and qdiscs.
+    pub(crate) fn route() -> io::Result<Self> {
+        Self::open(NETLINK_ROUTE)
+    }
+}
+
+impl Netlink<NetfilterMessage> {
+    /// To nftables and conntrack.
+    pub(crate) fn netfilter() -> io::Result<Self> {
+        Self::open(NETLINK_NETFILTER)
+    }
+}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
+    fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // A batch is acknowledged message by message; without the sender's own text.
+        socket.set_cap_ack(true)?;
+        socket.set_rx_buf_sz(i32::try_from(RECEIVE).unwrap_or(i32::MAX))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+            messages: PhantomData,
+        })
+    }
+
+    /// Tells the kernel one thing.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub(crate) fn tell(&mut self, message: M, flags: u16) -> io::Result<()> {
+        let [result] = self.tell_each([(message, flags)])?;
+        result
+    }
+
+    /// Tells the kernel several things at once, which it does in this order, each whatever
+    /// came of those before it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be talked to; what it answers to each is inside.
+    pub(crate) fn tell_each<const N: usize>(&mut self, messages: [(M, u16); N]) -> io::Result<[io::Result<()>; N]> {
+        let mut out = Vec::new();
+        let first = self.sequence.wrapping_add(1);
+        for (message, flags) in messages {
+            self.put(&mut out, message, NLM_F_REQUEST | NLM_F_ACK | flags);
+        }
+        self.socket.send(&out, 0)?;
+        let mut results = [const { None }; N];
+        while results.iter().any(Option::is_none) {
+            self.receive(|sequence, payload| {
+                let at = sequence.wrapping_sub(first) as usize;
+                if let (Some(result), Some(ended)) = (results.get_mut(at), ended(&payload)) {
+                    *result = Some(ended);
+                }
+            })?;
+        }
+        Ok(results.map(|result| result.unwrap_or(Ok(()))))
+    }
+
+    /// Sends messages as one transaction: all, or none of them. The last is acknowledged.
+    ///
+    /// # Errors
+    /// The first complaint of the kernel: nothing was done.
+    pub(crate) fn transact(&mut self, messages: Vec<(M, u16)>) -> io::Result<()> {
+        let last = messages.len().saturating_sub(1);
+        let mut out = Vec::new();
+        let first = self.sequence.wrapping_add(1);
+        for (at, (message, flags)) in messages.into_iter().enumerate() {
+            // The end of a batch is never acknowledged, so what is before it has to be.
+            let ack = if at + 1 == last { NLM_F_ACK } else { 0 };
+            self.put(&mut out, message, NLM_F_REQUEST | ack | flags);
+        }
+        self.socket.send(&out, 0)?;
+        let mut result = None;
+        while result.is_none() {
+            self.receive(|sequence, payload| {
+                // An answer to something earlier says nothing of this.
+                let ours = sequence.wrapping_sub(first) as usize <= last;
+                if ours && let Some(ended) = ended(&payload) {
+                    result = Some(match result.take() {
+                        Some(Err(error)) => Err(error),
+                        _ => ended,
+                    });
+                }
+            })?;
+        }
+        result.unwrap_or(Ok(()))
+    }
+
+    /// Asks for all there is of something.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub(crate) fn dump(&mut self, message: M) -> io::Result<Vec<M>> {
+        // What changes meanwhile makes the kernel say that its answer may be torn.
+        const TRIES: usize = 5;
+        for _ in 0..TRIES {
+            if let Some(all) = self.dump_once(message.clone())? {
+                return Ok(all);
+            }
+        }
+        Err(io::Error::other(
+            "the kernel's tables changed while they were read, again and again",
+        ))
+    }
+
+    fn dump_once(&mut self, message: M) -> io::Result<Option<Vec<M>>> {
+        let mut out = Vec::new();
+        self.put(&mut out, message, NLM_F_REQUEST | NLM_F_DUMP);
+        let asked = self.sequence;
+        self.socket.send(&out, 0)?;
+        let (mut all, mut end, mut torn) = (Vec::new(), None, false);
+        while end.is_none() {
+            self.receive_with(|header, payload| {
+                if header.sequence_number != asked {
+                    return;
+                }
+                torn |= header.flags & netlink_packet_core::NLM_F_DUMP_INTR != 0;
+                match payload {
+                    NetlinkPayload::InnerMessage(message) => all.push(message),
+                    other => end = end.take().or(ended(&other)),
+                }
+            })?;
+        }
+        end.unwrap_or(Ok(())).map(|()| (!torn).then_some(all))
+    }
+
+    fn put(&mut self, out: &mut Vec<u8>, message: M, flags: u16) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        packet.finalize();
+        let from = out.len();
+        out.resize(from + packet.buffer_len().next_multiple_of(4), 0);
+        packet.serialize(&mut out[from..]);
+    }
+
+    fn receive(&mut self, mut each: impl FnMut(u32, NetlinkPayload<M>)) -> io::Result<()> {
+        self.receive_with(|header, payload| each(header.sequence_number, payload))
+    }
+
+    fn receive_with(&mut self, mut each: impl FnMut(NetlinkHeader, NetlinkPayload<M>)) -> io::Result<()> {
+        let size = loop {
+            match self.socket.recv(&mut &mut self.buffer[..], 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let mut rest = self.buffer.get(..size).unwrap_or_default();
+        while !rest.is_empty() {
+            let packet = NetlinkMessage::<M>::deserialize(rest).map_err(io::Error::other)?;
+            let length = (packet.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length.max(4)..).unwrap_or_default();
+            let (header, payload) = packet.into_parts();
+            each(header, payload);
+        }
+        Ok(())
+    }
+}
+
+/// Whether that is the end of an answer, and what it says.
+fn ended<M>(payload: &NetlinkPayload<M>) -> Option<io::Result<()>> {
+    match payload {
+        NetlinkPayload::Error(error) => Some(match error.code {
+            None => Ok(()),
+            Some(_) => Err(error.to_io()),
+        }),
+        NetlinkPayload::Done(done) if done.code < 0 => Some(Err(Errno::from_raw(-done.code).into())),
+        NetlinkPayload::Done(_) => Some(Ok(())),
+        NetlinkPayload::Overrun(_) => Some(Err(Errno::ENOBUFS.into())),
+        _ => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! The packet filter: one table that never changes, and the elements of its sets, which
+//! are all that a pod is to it.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::{Command, Stdio};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
+    VerdictAttribute,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+
+use crate::netlink::Netlink;
+
+mod element;
+
+pub(crate) use element::number;
+pub use element::{Chain, Element, Set};
+
+/// Ours, and nobody else's.
+const TABLE: &str = "podgate";
+/// The subsystem that a batch is for (NFNL_SUBSYS_NFTABLES, linux/netfilter/nfnetlink.h).
+const SUBSYSTEM: u16 = 10;
+/// NFTA_DATA_VALUE of linux/netfilter/nf_tables.h.
+const DATA_VALUE: u16 = 1;
+/// Elements in one message, whose attributes are 64 KiB at most.
+const PIECE: usize = 256;
+
+/// What of the table differs between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Where pods ask for names, and where all their traffic goes.
+    pub gateway: Ipv4Addr,
+    /// Pods' addresses.
+    pub pods: Ipv4Net,
+    /// Pods' IPv6 addresses, if they have any.
+    pub pods6: Option<Ipv6Net>,
+    /// Connections that a pod may have at a time.
+    pub connections: u32,
+    /// Connections that a pod may open in a second.
+    pub opening: u32,
+}
+
+/// The gateway of pods that have IPv6 addresses: any link has its own.
+pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+impl Base {
+    /// The table as `nft -f` takes it.
+    fn text(&self) -> String {
+        let masquerade6 = self.pods6.map(|pods| format!("ip6 saddr {pods} masquerade"));
+        include_str!("nft/table.nft")
+            .replace("@GATEWAY4@", &self.gateway.to_string())
+            .replace("@GATEWAY6@", &GATEWAY6.to_string())
+            .replace("@PODS4@", &self.pods.to_string())
+            .replace("@PODS6@", &masquerade6.unwrap_or_default())
+            .replace("@CONNECTIONS@", &self.connections.to_string())
+            .replace("@RATE@", &self.opening.to_string())
+            .replace("@BURST@", &self.opening.saturating_mul(2).to_string())
+    }
+}
+
+/// Puts the table in, in the place of the one that is there: its elements are gone then,
+/// and pods closed until they are put in again.
+///
+/// # Errors
+/// When `nft` is missing, or what it says.
+pub(crate) fn load(base: &Base) -> io::Result<()> {
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("run nft: {error}")))?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(base.text().as_bytes())?;
+    }
+    let ended = nft.wait_with_output()?;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&ended.stderr);
+        Err(io::Error::other(format!("nft: {}", said.trim())))
+    }
+}
+
+/// Changes elements: all, or none. An element that is there already is fine to add, one
+/// that is not is an error to remove.
+///
+/// # Errors
+/// What the kernel says; nothing was changed then.
+pub(crate) fn change(netlink: &mut Netlink<NetfilterMessage>, remove: &[Element], add: &[Element]) -> io::Result<()> {
+    if remove.is_empty() && add.is_empty() {
+        return Ok(());
+    }
+    let mut messages = vec![(control(ControlMessage::BatchBegin), 0)];
+    for (set, elements) in pieces(remove) {
+        let message = NfTablesMessage::DeleteSetElement(list(set, elements));
+        messages.push((in_table(message), 0));
+    }
+    for (set, elements) in pieces(add) {
+        let message = NfTablesMessage::NewSetElement(list(set, elements));
+        messages.push((in_table(message), NLM_F_CREATE));
+    }
+    messages.push((control(ControlMessage::BatchEnd), 0));
+    netlink.transact(messages)
+}
+
+/// The elements of all sets that pods are in; nothing when there is no such table.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn elements(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<Option<Vec<Element>>> {
+    let mut all = Vec::new();
+    for set in Set::ALL.iter().copied() {
+        let asked = NfTablesMessage::GetSetElement(SetElementMessage {
+            attributes: vec![
+                SetElementList::Table(TABLE.to_owned()),
+                SetElementList::Set(set.name().to_owned()),
+            ],
+        });
+        let answers = match netlink.dump(in_table(asked)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        for answer in answers {
+            let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = answer.inner else {
+                continue;
+            };
+            let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
+                SetElementList::Elements(list) => Some(list),
+                _ => None,
+            });
+            let elements = lists.flatten().filter_map(|item| match item {
+                ListAttribute::Element(attributes) => Element::read(set, attributes),
+                _ => None,
+            });
+            all.extend(elements);
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Elements by set, in pieces that fit a message.
+fn pieces(elements: &[Element]) -> impl Iterator<Item = (Set, &[Element])> {
+    elements
+        .chunk_by(|one, next| one.set == next.set)
+        .flat_map(|same| same.chunks(PIECE))
+        .filter_map(|piece| piece.first().map(|first| (first.set, piece)))
+}
+
+fn list(set: Set, elements: &[Element]) -> SetElementMessage {
+    let elements = elements.iter().map(|element| ListAttribute::Element(element.write()));
+    SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(set.name().to_owned()),
+            SetElementList::Elements(elements.collect()),
+        ],
+    }
+}
+
+fn control(message: ControlMessage) -> NetfilterMessage {
+    NetfilterMessage::new(
+        NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM),
+        message,
+    )
+}
+
+fn in_table(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+impl Element {
+    fn write(&self) -> Vec<SetElementAttribute> {
+        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.key.to_vec()))];
+        if let Some(end) = &self.end {
+            let value = DefaultNla::new(DATA_VALUE, end.to_vec());
+            attributes.push(SetElementAttribute::KeyEnd(vec![value]));
+        }
+        if let Some(chain) = self.chain {
+            let verdict = vec![
+                VerdictAttribute::Code(Verdict::Goto),
+                VerdictAttribute::Chain(chain.name().to_owned()),
+            ];
+            attributes.push(SetElementAttribute::Data(DataAttribute::Verdict(verdict)));
+        }
+        attributes
+    }
+
+    /// One of a dump; nothing when it is not of a kind that is ever put in.
+    fn read(set: Set, attributes: Vec<SetElementAttribute>) -> Option<Self> {
+        let (mut key, mut end, mut chain) = (None, None, None);
+        for attribute in attributes {
+            match attribute {
+                SetElementAttribute::Key(DataAttribute::Value(value)) => key = Some(value),
+                SetElementAttribute::KeyEnd(values) => {
+                    end = values.first().map(|value| {
+                        let mut bytes = vec![0; netlink_packet_core::Nla::value_len(value)];
+                        netlink_packet_core::Nla::emit_value(value, &mut bytes);
+                        bytes
+                    });
+                }
+                SetElementAttribute::Data(DataAttribute::Verdict(parts)) => {
+                    chain = parts.iter().find_map(|part| match part {
+                        VerdictAttribute::Chain(name) => Chain::named(name),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let key: Box<[u8]> = key?.into();
+        // An interval of one may come without its end.
+        let end = match (end, set.is_interval()) {
+            (Some(end), _) => Some(end.into()),
+            (None, true) => Some(key.clone()),
+            (None, false) => None,
+        };
+        Some(Self { set, key, end, chain })
+    }
+}

@@ -1,0 +1,270 @@
+//! Elements of the table's sets, as the kernel keeps them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::{PortSpan, Protocol};
+
+/// IFNAMSIZ of linux/if.h.
+const LINK_NAME: usize = 16;
+
+macro_rules! sets {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// The sets that pods are elements of; see `table.nft`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Set {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Set {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name in the table.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+sets! {
+    /// Which IPv4 address a pod may send from.
+    Src4 = "src4";
+    /// Which IPv6 address a pod may send from.
+    Src6 = "src6";
+    /// Which IPv4 sources may reach which port of a pod.
+    In4 = "in4";
+    /// Which IPv6 sources may reach which port of a pod.
+    In6 = "in6";
+    /// Which IPv4 sources may reach all of a pod.
+    In4All = "in4_all";
+    /// Which IPv6 sources may reach all of a pod.
+    In6All = "in6_all";
+    /// Which port of a pod its node may reach.
+    InNode = "in_node";
+    /// Pods that their node may reach.
+    InNodeAll = "in_node_all";
+    /// Which port of which IPv4 network a restricted pod may reach.
+    Out4 = "out4";
+    /// Which port of which IPv6 network a restricted pod may reach.
+    Out6 = "out6";
+    /// Which IPv4 network a restricted pod may reach in full.
+    Out4All = "out4_all";
+    /// Which IPv6 network a restricted pod may reach in full.
+    Out6All = "out6_all";
+    /// What was dropped on its way out of a pod.
+    DroppedOut = "dropped_out";
+    /// What was dropped on its way into a pod.
+    DroppedIn = "dropped_in";
+    /// Where a pod's traffic goes on: last, so that a pod is let out when all is there.
+    Mode = "mode";
+}
+
+impl Set {
+    /// Whether its elements are from one key to another.
+    pub(super) fn is_interval(self) -> bool {
+        matches!(
+            self,
+            Self::In4
+                | Self::In6
+                | Self::In4All
+                | Self::In6All
+                | Self::InNode
+                | Self::Out4
+                | Self::Out6
+                | Self::Out4All
+                | Self::Out6All
+        )
+    }
+}
+
+/// The chains that a pod's traffic goes on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// Anywhere that the guards allow.
+    Open,
+    /// Where its policy says, and nowhere else.
+    Restricted,
+}
+
+impl Chain {
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Restricted => "restricted",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Open, Self::Restricted]
+            .into_iter()
+            .find(|chain| chain.name() == name)
+    }
+}
+
+/// One element of one set. Fields of a key each take a multiple of four octets, as the
+/// kernel's registers do.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Element {
+    /// The set.
+    pub set: Set,
+    /// The key, or where an interval begins.
+    pub key: Box<[u8]>,
+    /// Where an interval ends, itself within it.
+    pub end: Option<Box<[u8]>>,
+    /// Of the map of modes, where it leads.
+    pub chain: Option<Chain>,
+}
+
+impl fmt::Debug for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = |key: &[u8]| key.get(LINK_NAME..).unwrap_or_default().to_vec();
+        write!(f, "{} {} {:?}", self.set.name(), self.about(), rest(&self.key))?;
+        if let Some(end) = &self.end {
+            write!(f, " to {:?}", rest(end))?;
+        }
+        self.chain.map_or(Ok(()), |chain| write!(f, " : {}", chain.name()))
+    }
+}
+
+impl Element {
+    /// A pod's link in a set of links.
+    pub fn link(set: Set, link: &str) -> Self {
+        Self {
+            set,
+            key: link_key(link).into(),
+            end: None,
+            chain: None,
+        }
+    }
+
+    /// Where a pod's traffic goes on to.
+    pub fn mode(link: &str, chain: Chain) -> Self {
+        Self {
+            chain: Some(chain),
+            ..Self::link(Set::Mode, link)
+        }
+    }
+
+    /// The address that a pod may send from.
+    pub fn source(link: &str, address: IpAddr) -> Self {
+        let (set, mut key) = (of_family(address, Set::Src4, Set::Src6), link_key(link));
+        put_address(&mut key, address);
+        Self {
+            set,
+            key: key.into(),
+            end: None,
+            chain: None,
+        }
+    }
+
+    /// A network in one of a pair of sets of networks, with all its protocols and ports.
+    pub fn network([v4, v6]: [Set; 2], link: &str, network: IpNet) -> Self {
+        let (mut key, mut end) = (link_key(link), link_key(link));
+        put_address(&mut key, network.network());
+        put_address(&mut end, network.broadcast());
+        Self {
+            set: of_family(network.addr(), v4, v6),
+            key: key.into(),
+            end: Some(end.into()),
+            chain: None,
+        }
+    }
+
+    /// Ports of a network in one of a pair of sets.
+    pub fn ports([v4, v6]: [Set; 2], link: &str, network: IpNet, span: PortSpan) -> Self {
+        let (mut key, mut end) = (link_key(link), link_key(link));
+        put_address(&mut key, network.network());
+        put_address(&mut end, network.broadcast());
+        put_span(&mut key, &mut end, span);
+        Self {
+            set: of_family(network.addr(), v4, v6),
+            key: key.into(),
+            end: Some(end.into()),
+            chain: None,
+        }
+    }
+
+    /// Ports of a pod that its node may reach.
+    pub fn node_ports(link: &str, span: PortSpan) -> Self {
+        let (mut key, mut end) = (link_key(link), link_key(link));
+        put_span(&mut key, &mut end, span);
+        Self {
+            set: Set::InNode,
+            key: key.into(),
+            end: Some(end.into()),
+            chain: None,
+        }
+    }
+
+    /// The link that it is about; all of ours begin with one.
+    pub fn about(&self) -> &str {
+        let name = self.key.get(..LINK_NAME).unwrap_or_default();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+}
+
+/// IPPROTO_TCP and IPPROTO_UDP of netinet/in.h.
+pub(crate) fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+fn of_family<T>(address: IpAddr, v4: T, v6: T) -> T {
+    if address.is_ipv4() { v4 } else { v6 }
+}
+
+fn link_key(link: &str) -> Vec<u8> {
+    let mut key = link.as_bytes().to_vec();
+    key.resize(LINK_NAME, 0);
+    key
+}
+
+fn put_address(key: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => key.extend(Ipv4Addr::octets(&v4)),
+        IpAddr::V6(v6) => key.extend(Ipv6Addr::octets(&v6)),
+    }
+}
+
+fn put_span(key: &mut Vec<u8>, end: &mut Vec<u8>, span: PortSpan) {
+    for (key, port) in [(key, span.range.first), (end, span.range.last)] {
+        key.extend([number(span.protocol), 0, 0, 0]);
+        key.extend(port.to_be_bytes());
+        key.extend([0, 0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `nft --debug=netlink` shows them.
+    #[test]
+    fn keys_are_as_the_kernel_has_them() {
+        let ports: model::Ports = "80-90".parse().expect("ports");
+        let span = ports.spans()[0];
+        let element = Element::ports(
+            [Set::In4, Set::In6],
+            "pg-1",
+            "10.0.0.0/8".parse().expect("a network"),
+            span,
+        );
+        let mut key = b"pg-1\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        key.extend([10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0]);
+        assert_eq!((element.set, &*element.key), (Set::In4, &*key));
+        let end = element.end.expect("an interval");
+        assert_eq!(
+            end.get(16..),
+            Some([10, 255, 255, 255, 6, 0, 0, 0, 0, 90, 0, 0].as_slice())
+        );
+    }
+}

@@ -1,0 +1,273 @@
+//! From what shall be and what is to what is to be done: a pure function.
+//!
+//! The order is what makes a half-done plan safe. A pod is let in last, by its elements,
+//! and shut out first; its link is put up when its other end is complete, so that a link
+//! that is down is one that somebody was not done with. Everything can be done twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use model::PodId;
+
+use crate::desired::{Desired, PodSpec};
+use crate::link::Link;
+use crate::names::{self, End};
+use crate::nft::{Element, Set};
+
+/// What this node has of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The elements in the table; nothing when there is no table, or not ours.
+    pub elements: Option<BTreeSet<Element>>,
+    /// Links that are called as pods' are, by name.
+    pub links: BTreeMap<String, Link>,
+    /// Namespaces that are called as pods' are, and whether there is one behind the name.
+    pub namespaces: BTreeMap<String, bool>,
+    /// Addresses that are led to a link, by its number.
+    pub routes: BTreeSet<(u32, IpAddr)>,
+    /// Addresses whose hardware is known for good, by the number of their link.
+    pub neighbours: BTreeSet<(u32, IpAddr)>,
+    /// Namespaces whose `resolv.conf` is as it shall be.
+    pub resolvers: BTreeSet<String>,
+}
+
+/// One thing to be done for a pod. Each is complete in itself, and harmless when it is
+/// done already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make its namespace.
+    Namespace,
+    /// Write its `resolv.conf`.
+    Resolver,
+    /// Make its link, down.
+    Link,
+    /// Complete the link's other end, and put it up.
+    Inside,
+    /// Lead its addresses to the link.
+    Lead,
+}
+
+/// What is left of a pod, to be taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remnant {
+    /// Whose it was, as far as is known.
+    pub pod: Option<PodId>,
+    /// Its link.
+    pub link: Option<(String, u32)>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Put the table in: it is not there.
+    pub table: bool,
+    /// Elements to take out, in one go.
+    pub shut: Vec<Element>,
+    /// Addresses whose connections are to be forgotten: nobody has them any more, or
+    /// somebody else.
+    pub forget: BTreeSet<IpAddr>,
+    /// Pods whose connections are to be judged anew: they lost something.
+    pub judge: BTreeSet<PodId>,
+    /// What to take away.
+    pub remnants: Vec<Remnant>,
+    /// What to do for pods, each pod on its own.
+    pub pods: Vec<(PodId, Vec<Step>)>,
+    /// Elements to put in for pods that are complete, in one go.
+    pub admit: Vec<(PodId, Vec<Element>)>,
+    /// Pods that cannot be had, and why.
+    pub problems: BTreeMap<PodId, String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            table,
+            shut,
+            forget,
+            judge,
+            remnants,
+            pods,
+            admit,
+            problems: _,
+        } = self;
+        !table
+            && shut.is_empty()
+            && forget.is_empty()
+            && judge.is_empty()
+            && remnants.is_empty()
+            && pods.is_empty()
+            && admit.is_empty()
+    }
+}
+
+/// What leads from what is to what shall be, with links of this MTU.
+pub fn plan(desired: &Desired, observed: &Observed, mtu: u32) -> Plan {
+    let mut plan = Plan {
+        table: observed.elements.is_none(),
+        problems: desired.problems.clone(),
+        ..Plan::default()
+    };
+    let none = BTreeSet::new();
+    let elements = observed.elements.as_ref().unwrap_or(&none);
+    let mut there: HashMap<&str, Vec<&Element>> = HashMap::new();
+    for element in elements {
+        there.entry(element.about()).or_default().push(element);
+    }
+
+    // Whose links and namespaces stay.
+    let mut kept_links = BTreeSet::new();
+    let mut kept_namespaces = BTreeSet::new();
+    for pod in desired.pods.values() {
+        let (link, namespace) = (names::link(pod.address), names::namespace(pod.id));
+        let made = observed.namespaces.get(&namespace) == Some(&true);
+        let seen = match observed.links.get(&link) {
+            // Of the one that had the address before.
+            Some(seen) if owner(seen) != Some(pod.id) => {
+                if !is_ours(&link, seen) {
+                    let problem = format!("a link called {link} is there already, and not podgate's");
+                    plan.problems.insert(pod.id, problem);
+                    kept_namespaces.insert(namespace);
+                    kept_links.insert(link);
+                    continue;
+                }
+                None
+            }
+            // Made for another network: a pod is made anew rather than half changed. And
+            // one without its namespace leads nowhere.
+            Some(seen) if seen.mtu != mtu || !made => None,
+            seen => seen,
+        };
+        if seen.is_some() {
+            kept_links.insert(link.clone());
+        }
+        let steps = steps(pod, observed, seen, &namespace, made);
+        kept_namespaces.insert(namespace);
+        if !steps.is_empty() {
+            plan.pods.push((pod.id, steps));
+        }
+
+        let wanted = pod.rules.elements(&link, pod.address, pod.address6);
+        let has = there.remove(link.as_str()).unwrap_or_default();
+        let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(|element| wanted.contains(*element));
+        // A pod that loses nothing but its way on gets another one, and may have lost much.
+        if !go.is_empty() {
+            plan.judge.insert(pod.id);
+        }
+        plan.shut.extend(go.into_iter().cloned());
+        let stay: BTreeSet<&Element> = stay.into_iter().collect();
+        let missing: Vec<Element> = wanted
+            .iter()
+            .filter(|element| !stay.contains(element))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            plan.admit.push((pod.id, missing));
+        }
+    }
+
+    // What is left is of pods that are gone; what was written in by others goes, too.
+    let mut left: Vec<Element> = there.into_values().flatten().cloned().collect();
+    plan.forget.extend(left.iter().filter_map(source));
+    plan.shut.append(&mut left);
+    plan.shut.sort_unstable_by(shutting);
+    plan.remnants = remnants(observed, &kept_links, &kept_namespaces);
+    let links = plan.remnants.iter().filter_map(|remnant| remnant.link.as_ref());
+    plan.forget
+        .extend(links.filter_map(|(name, _)| names::address_of_link(name).map(IpAddr::V4)));
+    // An address that somebody has (already) is his: only what was begun before is not.
+    plan
+}
+
+/// What is missing of a pod.
+fn steps(pod: &PodSpec, observed: &Observed, seen: Option<&Link>, namespace: &str, made: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !made {
+        steps.push(Step::Namespace);
+    }
+    if !observed.resolvers.contains(namespace) {
+        steps.push(Step::Resolver);
+    }
+    let led = |address: IpAddr| {
+        seen.is_some_and(|seen| {
+            observed.routes.contains(&(seen.index, address)) && observed.neighbours.contains(&(seen.index, address))
+        })
+    };
+    if seen.is_none() {
+        steps.push(Step::Link);
+    }
+    if seen.is_none_or(|seen| !seen.up) {
+        steps.push(Step::Inside);
+    }
+    let addresses = [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)];
+    if seen.is_none_or(|seen| !seen.up) || !addresses.into_iter().flatten().all(led) {
+        steps.push(Step::Lead);
+    }
+    steps
+}
+
+/// What is there and shall not be.
+fn remnants(observed: &Observed, links: &BTreeSet<String>, namespaces: &BTreeSet<String>) -> Vec<Remnant> {
+    let mut by_pod: BTreeMap<PodId, Remnant> = BTreeMap::new();
+    let mut others = Vec::new();
+    for (name, seen) in &observed.links {
+        // Somebody else's is left alone, whatever it is called.
+        if links.contains(name) || !is_ours(name, seen) {
+            continue;
+        }
+        let pod = owner(seen);
+        let link = Some((name.clone(), seen.index));
+        match pod.map(|pod| by_pod.entry(pod).or_default()) {
+            Some(remnant) if remnant.link.is_none() => remnant.link = link,
+            _ => others.push(Remnant {
+                pod,
+                link,
+                namespace: None,
+            }),
+        }
+    }
+    for name in observed.namespaces.keys().filter(|name| !namespaces.contains(*name)) {
+        let pod = name.strip_prefix(names::NAMESPACE).and_then(|id| id.parse().ok());
+        if let Some(pod) = pod {
+            by_pod.entry(pod).or_default().namespace = Some(name.clone());
+        }
+    }
+    let of_pod = |(pod, remnant)| Remnant {
+        pod: Some(pod),
+        ..remnant
+    };
+    by_pod.into_iter().map(of_pod).chain(others).collect()
+}
+
+/// Whether we have made a link: its hardware address follows from its name, from the
+/// moment that it is there.
+fn is_ours(name: &str, link: &Link) -> bool {
+    names::address_of_link(name).is_some_and(|address| names::hardware(address, End::Node) == *link.hardware)
+}
+
+/// Whose link it is, when its making got as far as that.
+fn owner(link: &Link) -> Option<PodId> {
+    names::pod_of_alias(link.alias.as_deref()?)
+}
+
+/// The address that a pod sent from by an element.
+fn source(element: &Element) -> Option<IpAddr> {
+    match element.set {
+        Set::Src4 => {
+            let octets: [u8; 4] = element.key.get(16..)?.try_into().ok()?;
+            Some(Ipv4Addr::from(octets).into())
+        }
+        Set::Src6 => {
+            let octets: [u8; 16] = element.key.get(16..)?.try_into().ok()?;
+            Some(std::net::Ipv6Addr::from(octets).into())
+        }
+        _ => None,
+    }
+}
+
+/// What a pod's traffic goes by is taken out first.
+fn shutting(one: &Element, other: &Element) -> std::cmp::Ordering {
+    other.set.cmp(&one.set).then_with(|| one.key.cmp(&other.key))
+}
