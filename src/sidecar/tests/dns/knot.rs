@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// How long it may take to be ready: far beyond what it needs.
 const READY: Duration = Duration::from_secs(60);
@@ -165,6 +165,9 @@ impl Knot {
     /// Stops it in its tracks: its sockets take packets that nobody reads.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        // Its threads stop one by one; until the last has, a query may be answered.
+        let pid = Pid::from_child(&self.child);
+        waitpid(Some(pid), WaitOptions::UNTRACED).expect("it stops");
     }
 
     /// Lets it go on.

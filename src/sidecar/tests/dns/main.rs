@@ -5,6 +5,7 @@ mod world;
 
 mod bounds;
 mod flood;
+mod latency;
 mod names;
 mod policy;
 mod rebinding;

@@ -139,7 +139,12 @@ async fn a_real_client_resolves_over_udp_and_tcp() {
     assert_eq!(dig(&["deep.test", "A"]).await, "alias.test.\nwww.test.\n192.0.2.1\n");
     assert_eq!(dig(&["+tcp", "www.test", "AAAA"]).await, "2001:db8::1\n");
     // Cut over UDP, it asks again over TCP by itself.
-    assert_eq!(dig(&["big.test", "A"]).await.lines().count(), 120);
+    let big = dig(&["big.test", "A"]).await;
+    assert_eq!(
+        big.lines().filter(|line| line.starts_with("198.51.100.")).count(),
+        120,
+        "{big}"
+    );
     assert_eq!(dig(&["text.test", "TXT"]).await, "\"hello\"\n");
 }
 
