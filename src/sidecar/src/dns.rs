@@ -6,10 +6,10 @@
 //! upstream says what the addresses are, [`Admit`] opens them in the kernel, and only then
 //! is the pod told. An answer that came first would lead into a wall.
 //!
-//! A question's way, in reading order: [`listen`] takes packets, within each pod's share
-//! ([`book`]); [`question`] reads them; [`decide`] holds the rules together: the policy
-//! ([`pods`]), the store of answers ([`cache`]), the resolvers ([`upstream`]), what of an
-//! upstream's message counts ([`answer`]), what may not be told ([`guard`]); [`reply`]
+//! A question's way, in reading order: `listen` takes packets, within each pod's share
+//! (`book`); `question` reads them; `decide` holds the rules together: the policy
+//! (`pods`), the store of answers (`cache`), the resolvers (`upstream`), what of an
+//! upstream's message counts (`answer`), what may not be told (`guard`); `reply`
 //! writes the bytes.
 //!
 //! What it answers, where there was a choice:
@@ -73,6 +73,11 @@ impl Dns {
         self.0.counts(pod)
     }
 
+    /// How many queries of all pods together came to what. They only grow.
+    pub fn totals(&self) -> Counts {
+        self.0.totals()
+    }
+
     /// Drops what is kept of a pod. To be called when [`Pods`] no longer has it, else its
     /// next query begins anew.
     pub fn forget(&self, pod: PodId) {
@@ -87,6 +92,9 @@ impl Dns {
 
     /// Answers pods on every address, until `stop` is done; queries under way are dropped
     /// with it. It does not end before. To be run once for a [`Dns`].
+    ///
+    /// # Panics
+    /// When what serves an address does.
     pub async fn serve(
         &self,
         settings: Settings,
@@ -100,8 +108,15 @@ impl Dns {
         for bound in sockets {
             addresses.spawn(listen::serve(Arc::clone(&desk), bound));
         }
-        stop.await;
-        addresses.shutdown().await;
+        tokio::select! {
+            () = stop => addresses.shutdown().await,
+            // They do not end by themselves: a node without names must not go on as if it had.
+            Some(Err(ended)) = addresses.join_next() => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
     }
 }
 

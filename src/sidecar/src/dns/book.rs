@@ -96,24 +96,41 @@ impl Counts {
     }
 }
 
+/// Counts that are being counted.
+#[derive(Default)]
+struct Tally([AtomicU64; Outcome::ALL.len()]);
+
+impl Tally {
+    fn add(&self, outcome: Outcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Counts {
+        Counts(std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed)))
+    }
+}
+
 /// One pod's page.
 pub(super) struct Page {
     rate: DefaultDirectRateLimiter,
     under_way: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    counts: [AtomicU64; Outcome::ALL.len()],
+    counts: Tally,
+    /// Of all pods together.
+    totals: Arc<Tally>,
     recent: Mutex<VecDeque<Entry>>,
     log_entries: usize,
 }
 
 impl Page {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, totals: &Arc<Tally>) -> Self {
         let quota = Quota::per_second(settings.rate).allow_burst(settings.burst);
         Self {
             rate: RateLimiter::direct(quota),
             under_way: Arc::new(Semaphore::new(settings.at_once.get())),
             connections: Arc::new(Semaphore::new(settings.connections.get())),
-            counts: Default::default(),
+            counts: Tally::default(),
+            totals: Arc::clone(totals),
             recent: Mutex::default(),
             log_entries: settings.log_entries,
         }
@@ -137,7 +154,8 @@ impl Page {
     }
 
     fn count(&self, outcome: Outcome) {
-        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts.add(outcome);
+        self.totals.add(outcome);
     }
 
     /// Counts a query and puts it in the log.
@@ -160,37 +178,44 @@ impl Page {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().cloned().collect()
     }
-
-    fn counts(&self) -> Counts {
-        Counts(std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed)))
-    }
 }
 
 /// Every pod's page.
 #[derive(Default)]
-pub(super) struct Book(papaya::HashMap<PodId, Arc<Page>>);
+pub(super) struct Book {
+    pages: papaya::HashMap<PodId, Arc<Page>>,
+    totals: Arc<Tally>,
+}
 
 impl Book {
     /// A pod's page, begun when it has none.
     pub(super) fn page(&self, pod: PodId, settings: &Settings) -> Arc<Page> {
-        let pages = self.0.pin();
-        Arc::clone(pages.get_or_insert_with(pod, || Arc::new(Page::new(settings))))
+        let pages = self.pages.pin();
+        Arc::clone(pages.get_or_insert_with(pod, || Arc::new(Page::new(settings, &self.totals))))
     }
 
     pub(super) fn log(&self, pod: PodId) -> Vec<Entry> {
-        self.0.pin().get(&pod).map(|page| page.log()).unwrap_or_default()
+        self.pages.pin().get(&pod).map(|page| page.log()).unwrap_or_default()
     }
 
     pub(super) fn counts(&self, pod: PodId) -> Counts {
-        self.0.pin().get(&pod).map(|page| page.counts()).unwrap_or_default()
+        self.pages
+            .pin()
+            .get(&pod)
+            .map(|page| page.counts.read())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn totals(&self) -> Counts {
+        self.totals.read()
     }
 
     pub(super) fn forget(&self, pod: PodId) {
-        self.0.pin().remove(&pod);
+        self.pages.pin().remove(&pod);
     }
 
     pub(super) fn retain(&self, mut is_here: impl FnMut(PodId) -> bool) {
-        self.0.pin().retain(|pod, _| is_here(*pod));
+        self.pages.pin().retain(|pod, _| is_here(*pod));
     }
 }
 
@@ -259,6 +284,7 @@ mod tests {
         book.forget(pod);
         assert!(book.log(pod).is_empty());
         assert_eq!(book.counts(pod), Counts::default());
+        assert_eq!(book.totals().of(Outcome::Answered), 7, "those only grow");
     }
 
     #[test]

@@ -29,9 +29,9 @@ const MAX_QUERY: usize = 4096;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
-/// The wait after an accept that failed: what it lacks (files, memory) does not come back
-/// at once.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+/// The wait after a receive or an accept that failed: what it lacks (files, memory) does
+/// not come back at once.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +127,8 @@ async fn serve_udp<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, socket: UdpSocket) 
     let mut answering = JoinSet::new();
     let mut buffer = vec![0; MAX_QUERY];
     loop {
-        // Errors of an earlier send (a pod that is gone) come back here; there is nobody to tell.
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(AFTER_FAILURE).await;
             continue;
         };
         while answering.try_join_next().is_some() {}
@@ -160,7 +159,7 @@ async fn serve_tcp<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, listener: TcpListen
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, from)) = listener.accept().await else {
-            tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
+            tokio::time::sleep(AFTER_FAILURE).await;
             continue;
         };
         while connections.try_join_next().is_some() {}

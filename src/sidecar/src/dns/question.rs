@@ -3,9 +3,9 @@
 //! Everything that is not one plain question is answered or dropped here, so that what
 //! follows never sees it.
 
-use hickory_proto::op::{Header, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::op::{Header, HeaderCounts, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 
 use super::reply::{Client, Reply};
 
@@ -59,7 +59,8 @@ pub(super) fn read(packet: &[u8]) -> Packet {
     if packet.len() < HEADER {
         return turn(client, ResponseCode::FormErr, Turned::Malformed);
     }
-    let Ok(header) = Header::read(&mut BinDecoder::new(packet)) else {
+    let mut decoder = BinDecoder::new(packet);
+    let Ok(header) = Header::read(&mut decoder) else {
         return turn(client, ResponseCode::FormErr, Turned::Malformed);
     };
     client.op_code = header.metadata.op_code;
@@ -71,15 +72,15 @@ pub(super) fn read(packet: &[u8]) -> Packet {
     if header.counts.queries != 1 {
         return turn(client, ResponseCode::FormErr, Turned::Malformed);
     }
-    let Ok(mut message) = Message::from_vec(packet) else {
+    let Ok(query) = Query::read(&mut decoder) else {
         return turn(client, ResponseCode::FormErr, Turned::Malformed);
     };
-    let (Some(query), MessageType::Query) = (message.queries.pop(), message.metadata.message_type) else {
+    let Ok(edns) = edns(&mut decoder, header.counts) else {
         return turn(client, ResponseCode::FormErr, Turned::Malformed);
     };
-    if let Some(edns) = &message.edns {
-        client.edns = Some(edns.max_payload());
-        if edns.version() != 0 {
+    if let Some(edns) = edns {
+        client.edns = Some(edns.payload);
+        if edns.version != 0 {
             return turn(client, ResponseCode::BADVERS, Turned::Unsupported);
         }
     }
@@ -92,6 +93,39 @@ pub(super) fn read(packet: &[u8]) -> Packet {
         return turn(client, ResponseCode::NotImp, Turned::Unsupported);
     }
     Packet::Ask(Question { client, name, kind })
+}
+
+/// What a client says of itself (RFC 6891, 6.1.2 and 6.1.3).
+struct Said {
+    payload: u16,
+    version: u8,
+}
+
+/// Finds the OPT record after the question, and that all records are whole.
+///
+/// What they hold is not read: nothing in a question needs it, and hickory's reader writes
+/// a warning for an option that is cut short, as often as a pod likes.
+fn edns(decoder: &mut BinDecoder<'_>, counts: HeaderCounts) -> Result<Option<Said>, DecodeError> {
+    let before = u32::from(counts.answers) + u32::from(counts.authorities);
+    let mut said = None;
+    for n in 0..before + u32::from(counts.additionals) {
+        let name = Name::read(decoder)?;
+        let kind = decoder.read_u16()?.unverified();
+        let class = decoder.read_u16()?.unverified();
+        let [_, version, ..] = decoder.read_u32()?.unverified().to_be_bytes();
+        let length = decoder.read_u16()?.unverified();
+        decoder.read_slice(length.into())?;
+        if kind == u16::from(RecordType::OPT) {
+            if said.is_some() || n < before || !name.is_root() {
+                return Err(DecodeError::DuplicateEdns);
+            }
+            said = Some(Said {
+                payload: class,
+                version,
+            });
+        }
+    }
+    Ok(said)
 }
 
 /// Types that are no records: pseudo-records, zone transfers, and what asks for several
@@ -107,7 +141,7 @@ fn turn(client: Client, code: ResponseCode, why: Turned) -> Packet {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::{Edns, Query};
+    use hickory_proto::op::{Edns, Message, MessageType};
     use proptest::prelude::*;
 
     use super::*;
@@ -206,6 +240,40 @@ mod tests {
         let mut future = query("www.example.", RecordType::A);
         future.set_edns(Edns::new()).edns.as_mut().expect("set").set_version(1);
         check(&bytes(&future), ResponseCode::BADVERS, Turned::Unsupported);
+    }
+
+    /// Records behind the question, which is no reason to turn it away if they are whole;
+    /// what is in them is nobody's business.
+    #[test]
+    fn only_one_opt_record_in_its_place_is_one() {
+        let opt = |name: &[u8], payload: u16| {
+            let mut record = name.to_vec();
+            record.extend([0, 41]);
+            record.extend(payload.to_be_bytes());
+            // An option that is cut short.
+            record.extend([0, 0, 0, 0, 0, 3, 0, 10, 0]);
+            record
+        };
+        let check = |counts: [u8; 3], records: &[&[u8]], expected: Option<Option<u16>>| {
+            let mut packet = bytes(&query("www.example.", RecordType::A));
+            [packet[7], packet[9], packet[11]] = counts;
+            packet.extend(records.concat());
+            match read(&packet) {
+                Packet::Ask(asked) => assert_eq!(Some(asked.client.edns), expected, "{counts:?} {records:?}"),
+                other => assert_eq!((None, turned(&packet).1), (expected, Turned::Malformed), "{other:?}"),
+            }
+        };
+        let (good, txt) = (opt(&[0], 1400), vec![0, 0, 16, 0, 1, 0, 0, 0, 9, 0, 2, 200, 1]);
+        check([0, 0, 0], &[], Some(None));
+        check([0, 0, 1], &[&good], Some(Some(1400)));
+        check([1, 1, 2], &[&txt, &txt, &txt, &good], Some(Some(1400)));
+        check([0, 0, 1], &[&opt(&[0], 0)], Some(Some(0)));
+        check([0, 0, 2], &[&good, &good], None);
+        check([1, 0, 0], &[&good], None);
+        check([0, 1, 0], &[&good], None);
+        check([0, 0, 1], &[&opt(&[1, b'a', 0], 1400)], None);
+        check([0, 0, 2], &[&good], None);
+        check([0, 0, 1], &[&good[..good.len() - 1]], None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use super::reply::PAYLOAD;
 
 /// Queries under way at once, over all pods: each holds a socket.
 const AT_ONCE: usize = 1024;
+/// Bytes of an answer over UDP that are taken: more than we say, for those who do not listen.
+const RECEIVE: usize = 4096;
 /// Timeouts in a row, with no answer between them, after which an upstream is asked last.
 const MISSES: u32 = 3;
 /// For how long it is asked last.
@@ -83,7 +85,7 @@ impl Upstreams {
     }
 
     /// What the first upstream says that says anything; its code is NOERROR or NXDOMAIN.
-    /// `None` when there is none such before the deadline.
+    /// `None` when there is none such before the deadline, or no upstream at all.
     pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Option<Message> {
         let asked = timeout(self.deadline, async {
             let _permit = self.at_once.acquire().await.ok()?;
@@ -158,7 +160,7 @@ impl Upstreams {
         socket.connect(server).await?;
         socket.send(bytes).await?;
         let began = Instant::now();
-        let mut buffer = vec![0; usize::from(PAYLOAD)];
+        let mut buffer = vec![0; RECEIVE];
         // A packet may be lost: the same one once more when half the time is over.
         let mut until = began + self.patience / 2;
         let mut sent_again = false;

@@ -135,4 +135,5 @@ async fn a_pods_log_says_what_it_asked_and_what_came_of_it() {
     world.pods.set(pod.ip, None);
     world.dns.forget(pod.id);
     assert!(pod.log().is_empty());
+    assert_eq!(world.dns.totals().of(Outcome::Answered), 301);
 }
