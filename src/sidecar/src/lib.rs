@@ -7,6 +7,7 @@
 
 mod conntrack;
 mod desired;
+pub mod dns;
 mod kernel;
 mod link;
 mod names;
