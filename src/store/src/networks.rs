@@ -237,15 +237,20 @@ struct Present {
 impl Present {
     async fn read(db: &impl ConnectionTrait, node: NodeId, pods: &[PodId], range: &Range) -> Result<Self, StoreError> {
         let asked: BTreeSet<Uuid> = pods.iter().map(|pod| pod.uuid()).collect();
-        let rows = on_node(db, node, asked.into_iter()).await?;
+        let asked: Vec<Uuid> = asked.into_iter().collect();
+        let rows = on_node(db, node, asked.iter().copied()).await?;
         let mut rows: HashMap<Uuid, pod::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
-        let held = address::Entity::find()
-            .filter(address::Column::NodeId.eq(node.uuid()))
-            .filter(address::Column::PodId.is_not_null())
-            .order_by_asc(address::Column::Number)
-            .all(db)
-            .await
-            .doing("list a node's addresses")?;
+        let mut held = Vec::with_capacity(rows.len());
+        for asked in asked.chunks(CHUNK) {
+            let some = address::Entity::find()
+                .filter(address::Column::NodeId.eq(node.uuid()))
+                .filter(address::Column::PodId.is_in(asked.iter().copied()))
+                .order_by_asc(address::Column::Number)
+                .all(db)
+                .await
+                .doing("list pods' addresses")?;
+            held.extend(some);
+        }
         let (mut kept, mut useless) = (HashMap::new(), Vec::new());
         for row in held {
             let Some(pod) = row.pod_id.filter(|pod| rows.contains_key(pod)) else {
