@@ -60,6 +60,9 @@ async fn every_write_of_somebody_is_told(database: Database) {
     store.put_member(&member).await.expect("put");
     store.put_share(&share).await.expect("put");
     store.put_issuer_key(&key).await.expect("put");
+    let policy = model::NetworkPolicy::default();
+    store.put_policy(pod.id, &policy).await.expect("put");
+    store.delete_policy(pod.id).await.expect("delete");
     let (node, _) = store.put_node(&name("n1"), None).await.expect("put");
     store.put_node(&name("n1"), None).await.expect("put again");
     let api_token = store
@@ -101,6 +104,8 @@ async fn every_write_of_somebody_is_told(database: Database) {
             "members.put crew/mary",
             "shares.put john/myproject/mary",
             "issuer_keys.put k1",
+            "policies.put john/myproject",
+            "policies.delete john/myproject",
             "nodes.create n1",
             "nodes.update n1",
             "api_tokens.create ci",

@@ -24,7 +24,9 @@ macro_rules! on_both {
 mod control;
 mod feed;
 mod limits;
+mod networks;
 mod outage;
+mod policies;
 mod records;
 mod schema;
 mod writers;

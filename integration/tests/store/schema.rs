@@ -32,6 +32,8 @@ async fn the_schema_goes_up_down_and_up(database: Database) {
         "issuer_keys",
         "api_tokens",
         "audit",
+        "policies",
+        "addresses",
         "tombstones",
         "revision",
     ] {

@@ -26,6 +26,7 @@ mod openapi;
 mod page;
 mod path;
 mod pods;
+mod policies;
 mod problem;
 mod routes;
 mod schema;
@@ -107,6 +108,7 @@ fn resources() -> OpenApiRouter<Api> {
             services::change,
             services::delete
         ))
+        .routes(routes!(policies::read, policies::put, policies::delete))
         .routes(routes!(shares::list))
         .routes(routes!(shares::read, shares::put, shares::delete))
         .routes(routes!(tokens::create))

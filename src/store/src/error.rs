@@ -1,5 +1,6 @@
 //! What can go wrong in the store.
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use sea_orm::DbErr;
 
 /// Why the store did not do what it was asked.
@@ -34,6 +35,31 @@ pub enum StoreError {
     /// A row is not as a [`Condition`](crate::Condition) wants it.
     #[error("it has changed meanwhile")]
     Changed,
+    /// A pod network has too few addresses left.
+    #[error(
+        "{network} has no {wanted} addresses left: of {size} for pods {taken} are taken, and {held} are held until \
+         their nodes have forgotten the pods that had them"
+    )]
+    NoAddress {
+        /// The network.
+        network: Ipv4Net,
+        /// How many were asked for.
+        wanted: usize,
+        /// How many it has for pods.
+        size: u64,
+        /// How many pods have.
+        taken: u64,
+        /// How many nodes hold for pods that are gone.
+        held: u64,
+    },
+    /// A pod network of IPv6 that has not an address for each of IPv4's.
+    #[error("{network6} is smaller than {network}: every pod's IPv6 address goes with its IPv4 one")]
+    SmallNetwork {
+        /// The IPv4 network.
+        network: Ipv4Net,
+        /// The IPv6 network.
+        network6: Ipv6Net,
+    },
     /// A row holds what podgate never writes.
     #[error("the store holds a bad {what}: `{value}`: {reason}")]
     Corrupt {

@@ -1,4 +1,4 @@
-//! The store: users, teams, nodes, pods, services, shares and issuer keys, on
+//! The store: users, teams, nodes, pods, their policies, services, shares and issuer keys, on
 //! SQLite or PostgreSQL, and the change feed that edges and sidecars follow.
 //!
 //! Everything written goes through a [`Batch`]: one transaction that takes the next
@@ -23,9 +23,11 @@ mod feed;
 mod issuer_keys;
 mod journal;
 mod names;
+mod networks;
 mod nodes;
 mod page;
 mod pods;
+mod policies;
 mod services;
 mod shares;
 mod stamped;
@@ -41,6 +43,7 @@ pub use database::Store;
 pub use error::StoreError;
 pub use feed::Feed;
 pub use journal::{Journal, JournalError, Replayed, replay};
+pub use networks::{Assigned, Report};
 pub use page::Page;
 pub use pods::NewPod;
 pub use services::NewService;

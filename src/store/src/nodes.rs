@@ -116,7 +116,7 @@ impl Batch {
         }
     }
 
-    /// Removes a node that no pod is on.
+    /// Removes a node that no pod is on, and lets go of the addresses that it holds.
     ///
     /// # Errors
     /// When there is no such node, pods are on it, or the database fails.
@@ -135,6 +135,7 @@ impl Batch {
         }
         let row = node::Entity::find_by_id(id.uuid()).one(&self.transaction).await;
         let node = row.doing("read a node")?.ok_or_else(|| not_found(WHAT, id))?;
+        self.drop_addresses(node.id).await?;
         self.remove::<node::Model>(node::Column::Id.eq(node.id), "delete a node")
             .await?;
         self.tell("nodes.delete", [node.name]).await

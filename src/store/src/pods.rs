@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use crate::batch::{CHUNK, not_found, single_writes};
-use crate::entity::{node, pod, service, share, team, user};
+use crate::entity::{address, node, pod, policy, service, share, team, user};
 use crate::error::Doing;
 use crate::{Batch, Page, Stamped, Store, StoreError};
 
@@ -136,7 +136,8 @@ impl Batch {
     }
 
     /// Changes a pod: all but its id and owner. The hosts of its services stay as
-    /// they are.
+    /// they are. On another node it has no address, unless it is given one: the one that
+    /// it had is still the node's that it comes from.
     ///
     /// # Errors
     /// When there is no such pod, as [`Batch::create_pod`] for what is new about it,
@@ -151,6 +152,11 @@ impl Batch {
         change(&mut pod);
         pod.id = id;
         pod.owner = before.owner;
+        if pod.node != before.node {
+            pod.address = pod.address.filter(|_| pod.address != before.address);
+            pod.address6 = pod.address6.filter(|_| pod.address6 != before.address6);
+            self.hold_for_nobody(address::Column::PodId.eq(id.uuid())).await?;
+        }
         self.require_surroundings(slice::from_ref(&pod)).await?;
         if pod.name != before.name {
             let name = [(pod.owner.uuid(), pod.name.as_str())];
@@ -164,7 +170,7 @@ impl Batch {
         Ok(pod)
     }
 
-    /// Removes a pod with its services and shares.
+    /// Removes a pod with its policy, services and shares.
     ///
     /// # Errors
     /// When there is no such pod or the database fails.
@@ -176,7 +182,7 @@ impl Batch {
         self.tell("pods.delete", [title]).await
     }
 
-    /// Removes pods with their services and shares; whether there was any.
+    /// Removes pods with their policies, services and shares; whether there was any.
     pub(crate) async fn remove_pods(&self, ids: &[Uuid]) -> Result<bool, StoreError> {
         let mut any = false;
         for ids in ids.chunks(CHUNK) {
@@ -185,6 +191,9 @@ impl Batch {
                 .await?;
             self.remove::<share::Model>(share::Column::PodId.is_in(these()), "remove a pod's shares")
                 .await?;
+            self.remove::<policy::Model>(policy::Column::PodId.is_in(these()), "remove a pod's policy")
+                .await?;
+            self.hold_for_nobody(address::Column::PodId.is_in(these())).await?;
             any |= self
                 .remove::<pod::Model>(pod::Column::Id.is_in(these()), "delete a pod")
                 .await?;

@@ -76,6 +76,16 @@ impl Caller {
         Ok(())
     }
 
+    /// Refuses policies to one who may touch only its own pods: they are there to hold
+    /// it back, too.
+    pub(super) fn sets_policies(&self) -> Result<(), Problem> {
+        if self.only().is_some() {
+            let why = "A pod's policy is not for a token of the scope `own` to change.";
+            return Err(Problem::forbidden(why));
+        }
+        Ok(())
+    }
+
     /// Whether the caller may say what limits things have.
     pub(super) fn may_limit(&self) -> bool {
         self.only().is_none()

@@ -19,7 +19,16 @@ use utoipa::{PartialSchema, ToSchema};
 use super::problem::Problem;
 
 /// The schemas whose answers carry an ETag.
-const TAGGED: [&str; 7] = ["User", "Team", "Member", "Node", "Pod", "Service", "Share"];
+const TAGGED: [&str; 8] = [
+    "User",
+    "Team",
+    "Member",
+    "Node",
+    "Pod",
+    "Service",
+    "Share",
+    "NetworkPolicy",
+];
 const BEARER: &str = "bearer";
 
 /// The document before any path is in it.
@@ -28,7 +37,7 @@ pub(super) fn empty() -> OpenApi {
         .title("podgate")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "What podgate's edges serve: users and teams, nodes, pods and their services, and who may enter. \
+            "What podgate's edges serve: users and teams, nodes, pods, their services and networks, and who may enter. \
              Errors are problems (RFC 9457) that name the field at fault. Every answer about one thing has an \
              ETag; a write with `If-Match` happens only while the thing is as that ETag says.",
         ))

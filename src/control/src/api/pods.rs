@@ -1,7 +1,7 @@
 //! `/pods`.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::Json;
 use axum::extract::State;
@@ -89,8 +89,14 @@ pub(super) struct Shown {
     node_name: Option<Name>,
     #[schema(value_type = Option<schema::Address>, required = true)]
     address: Option<IpAddr>,
+    /// Its IPv6 address in the pod network, where that has one.
+    #[schema(value_type = Option<schema::Address>, required = true)]
+    address6: Option<Ipv6Addr>,
     #[schema(value_type = schema::PodState)]
     state: PodState,
+    /// Why it failed, for people.
+    #[schema(required = true)]
+    reason: Option<String>,
 }
 
 /// What pods hang on, by name.
@@ -112,7 +118,9 @@ impl Names {
             team: pod.team,
             node: pod.node,
             address: pod.address,
+            address6: pod.address6,
             state: pod.state,
+            reason: pod.reason,
         }
     }
 }
@@ -154,6 +162,15 @@ impl Api {
     }
 }
 
+/// What a pod begins with where it now is. On a node, its sidecar says when the pod is
+/// ready; elsewhere there is nobody to wait for.
+fn state_on(node: Option<NodeId>, asked: Option<PodState>) -> PodState {
+    match node {
+        Some(_) => PodState::Pending,
+        None => asked.unwrap_or(PodState::Ready),
+    }
+}
+
 /// All pods, or one user's, oldest first. A token of the scope `own` sees its user's.
 #[utoipa::path(get, path = "/pods", tag = "pods", params(Asked),
     responses((status = 200, description = "A page of pods", body = inline(List<Shown>))))]
@@ -184,13 +201,7 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
     let owner = owner.ok_or_else(no_user)?;
     let team = api.team_of(new.team).await?;
     let node = api.node_of(new.node).await?;
-    // On a node, its sidecar says when the pod is ready; elsewhere there is nobody to
-    // wait for.
-    let state = if node.is_some() {
-        PodState::Pending
-    } else {
-        PodState::Ready
-    };
+    let state = state_on(node, None);
     let new = NewPod {
         owner,
         name: new.name,
@@ -214,7 +225,9 @@ pub(super) async fn read(State(api): State<Api>, caller: Caller, At(pod): At<Str
     Ok(tagged(pod.revision, api.show_pod(pod.row).await?))
 }
 
-/// Changes a pod. What is absent stays; what is null is taken away.
+/// Changes a pod. What is absent stays; what is null is taken away. On another node it has
+/// no address and is pending until that node says otherwise; so is one on a node that is
+/// stopped no more.
 #[utoipa::path(patch, path = "/pods/{pod}", tag = "pods",
     params(("pod" = String, Path, description = "Id, or owner%2Fname")),
     request_body = Changes, responses((status = 200, description = "Changed", body = Shown)))]
@@ -238,17 +251,25 @@ pub(super) async fn change(
     };
     let batch = api.begin(&caller, &if_match, Some(&Key::Pod(id))).await?;
     let changed = batch.update_pod(id, |pod| {
+        let moves = node.is_some_and(|node| node != pod.node);
         pod.team = team.unwrap_or(pod.team);
         pod.node = node.unwrap_or(pod.node);
         pod.address = changes.address.unwrap_or(pod.address);
-        pod.state = changes.state.unwrap_or(pod.state);
+        pod.state = match changes.state.unwrap_or(pod.state) {
+            PodState::Stopped => PodState::Stopped,
+            _ if moves || pod.state == PodState::Stopped => state_on(pod.node, changes.state),
+            state => state,
+        };
+        if pod.state != PodState::Failed {
+            pod.reason = None;
+        }
     });
     let pod = changed.await?;
     let revision = batch.commit().await?;
     Ok(tagged(revision, api.show_pod(pod).await?))
 }
 
-/// Removes a pod with its services and shares. A second time there is none to remove,
+/// Removes a pod with its policy, services and shares. A second time there is none to remove,
 /// which is a 404.
 #[utoipa::path(delete, path = "/pods/{pod}", tag = "pods",
     params(("pod" = String, Path, description = "Id, or owner%2Fname")),

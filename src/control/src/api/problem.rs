@@ -120,7 +120,10 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "the store failed");
                 Self::no_store()
             }
-            StoreError::Corrupt { .. } | StoreError::SnapshotEnded => {
+            StoreError::Corrupt { .. }
+            | StoreError::SnapshotEnded
+            | StoreError::NoAddress { .. }
+            | StoreError::SmallNetwork { .. } => {
                 tracing::error!(%error, "the store failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; its log says why.")
             }

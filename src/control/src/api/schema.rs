@@ -190,3 +190,127 @@ pub(super) struct ServicePolicy {
     /// Count, and refuse nothing.
     shadow: Option<bool>,
 }
+
+/// What a pod's network lets through. What it does not say is as the pod's node has it.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkPolicy {
+    /// Where the pod may go.
+    #[schema(required = false)]
+    egress: Egress,
+    /// Who may come to the pod.
+    #[schema(required = false)]
+    ingress: Ingress,
+    /// How fast it may send and receive.
+    #[schema(required = false)]
+    bandwidth: Bandwidth,
+}
+
+/// Where a pod may go. Without a mode it is restricted when anything is listed, and else as
+/// the pod's node has it.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Egress {
+    mode: Option<EgressMode>,
+    /// Names that it may resolve and reach.
+    #[schema(required = false, max_items = 1024)]
+    domains: Vec<DomainRule>,
+    /// Addresses that it may reach.
+    #[schema(required = false, max_items = 1024)]
+    cidrs: Vec<CidrRule>,
+    /// Networks that it may reach, by the names that the config of its node gives them.
+    #[schema(required = false, max_items = 1024)]
+    internal: Vec<Name>,
+}
+
+/// Anywhere that the node's guards leave open; nowhere but where the lists say.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum EgressMode {
+    Open,
+    Restricted,
+}
+
+/// Who may come to a pod.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ingress {
+    /// From where; the edges and the node when not said, nobody when empty.
+    #[schema(required = false, max_items = 1024)]
+    from: Vec<IngressSource>,
+    /// To which ports; all when not said.
+    ports: Option<Ports>,
+}
+
+/// How fast a pod may send and receive. No more is guaranteed than the maximum.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bandwidth {
+    /// The most, however idle the line is.
+    max: Option<Speed>,
+    /// What it gets however busy the line is.
+    guaranteed: Option<Speed>,
+}
+
+/// A name, or all names under one, and on which ports: `github.com` (443 of TCP),
+/// `*.npmjs.org:443,8443`, `stun.example.org:3478/udp`.
+#[derive(ToSchema)]
+#[schema(example = "*.npmjs.org:443,8443")]
+pub(super) struct DomainRule(String);
+
+/// A network, or an address, and on which ports; without them everything of all protocols:
+/// `10.0.0.0/8`, `10.1.2.3:5432`, `[fd00::/8]:443`.
+#[derive(ToSchema)]
+#[schema(example = "10.1.2.3:5432")]
+pub(super) struct CidrRule(String);
+
+/// `edges`, `node`, `any`, another pod as `john/myproject`, or a network such as
+/// `10.0.0.0/8`.
+#[derive(ToSchema)]
+#[schema(example = "edges")]
+pub(super) struct IngressSource(String);
+
+/// Ports, of TCP unless they say otherwise. Answers have them as one text.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum Ports {
+    Text(PortsText),
+    Number(Port),
+    List(Vec<PortsItem>),
+}
+
+/// Ports as text: `443`, `443,8000-8999`, `53/udp`.
+#[derive(ToSchema)]
+#[schema(example = "443,8000-8999,53/udp")]
+pub(super) struct PortsText(String);
+
+/// Ports in a list.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum PortsItem {
+    Text(PortsText),
+    Number(Port),
+}
+
+/// Bits in a second: the same both ways, or for each direction. Answers have the short form
+/// when both are the same.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum Speed {
+    Both(Bits),
+    Ways(Ways),
+}
+
+/// Bits in a second that leave the pod, and that come to it; at least one of the two.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ways {
+    up: Option<Bits>,
+    down: Option<Bits>,
+}
+
+/// Bits in a second: `800bit`, `64kbit`, `10mbit`, `1gbit`; as one text for both
+/// directions also `up=10mbit,down=100mbit`.
+#[derive(ToSchema)]
+#[schema(example = "10mbit")]
+pub(super) struct Bits(String);

@@ -119,6 +119,8 @@ async fn the_peer_is_the_pod_a_target_or_its_node() {
 
     api.put("nodes/n1", json!({ "address": "192.0.2.7" })).await.made();
     api.patch(&pod, json!({ "node": "n1" })).await.ok();
+    // What it had is the place's that it comes from.
+    api.patch(&pod, json!({ "address": "10.100.0.2" })).await.ok();
     assert_eq!(explain().await["status"], 503);
     api.patch(&service, json!({ "external_port": 30_100 })).await.ok();
     assert_eq!(explain().await["peer"], peer("192.0.2.7:30100", "node", json!([])));

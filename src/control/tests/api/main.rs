@@ -15,7 +15,9 @@ use tower::ServiceExt;
 mod callers;
 mod explain;
 mod hostile;
+mod limits;
 mod openapi;
+mod policies;
 mod resources;
 mod tags;
 

@@ -79,7 +79,23 @@ async fn it_says_what_is_enforced() {
         schemas["Visibility"]["enum"],
         json!(["private", "authenticated", "public"])
     );
-    for name in ["User", "Team", "Member", "Node", "Pod", "Service", "Share", "Problem"] {
+    for name in [
+        "User",
+        "Team",
+        "Member",
+        "Node",
+        "Pod",
+        "Service",
+        "Share",
+        "NetworkPolicy",
+        "Problem",
+    ] {
         assert!(schemas[name].is_object(), "{name}");
     }
+    assert_eq!(
+        statuses(operation("pods/{pod}/policy", "put")),
+        "200 201 400 401 403 404 409 412 413 415 422 500 503"
+    );
+    assert_eq!(schemas["Egress"]["additionalProperties"], false);
+    assert_eq!(schemas["EgressMode"]["enum"], json!(["open", "restricted"]));
 }

@@ -233,7 +233,7 @@ async fn a_pod_is_changed_field_by_field() {
     assert_eq!((&changed["team"], &changed["node"]), (&team["id"], &json!(node.id)));
     assert_eq!(
         (&changed["address"], &changed["state"]),
-        (&json!("10.100.0.2"), &json!("ready"))
+        (&json!("10.100.0.2"), &json!("pending"))
     );
     // What is absent stays; what is null goes.
     let changed = api.patch(&pod, json!({ "team": null, "state": "stopped" })).await.ok();

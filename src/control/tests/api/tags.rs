@@ -38,6 +38,8 @@ async fn world(api: &Api) -> Vec<(String, Vec<&'static str>, Value)> {
     api.put(&format!("{pod}/services/app"), service.clone()).await.made();
     let share = json!({ "expires_at": "2090-01-01T00:00:00Z" });
     api.put(&format!("{pod}/shares/mary"), share.clone()).await.made();
+    let policy = json!({ "egress": { "mode": "open" } });
+    api.put(&format!("{pod}/policy"), policy).await.made();
     vec![
         (
             "teams/core/members/mary".to_owned(),
@@ -45,6 +47,11 @@ async fn world(api: &Api) -> Vec<(String, Vec<&'static str>, Value)> {
             json!({ "status": "invited" }),
         ),
         (format!("{pod}/shares/mary"), vec!["PUT"], share),
+        (
+            format!("{pod}/policy"),
+            vec!["PUT"],
+            json!({ "egress": { "mode": "restricted" } }),
+        ),
         (format!("{pod}/services/app"), vec!["PUT", "PATCH"], service),
         (pod, vec!["PATCH"], json!({ "state": "stopped" })),
         (
@@ -96,7 +103,7 @@ async fn a_write_happens_only_to_what_its_writer_has_seen() {
             .await
             .refused(412, None, "If-Match");
         assert_eq!(api.revision().await, before);
-        if !path.starts_with("pods/") || path.contains("/s") {
+        if !path.starts_with("pods/") || path.contains("/s") || path.ends_with("/policy") {
             call(&api, "DELETE", &path, &Value::Null, Some(&current)).await.gone();
             let again = call(&api, "DELETE", &path, &Value::Null, Some("*")).await;
             assert!(matches!(again.status.as_u16(), 404 | 412), "{path} {}", again.body);
@@ -121,6 +128,7 @@ async fn what_is_not_there_matches_nothing() {
             format!("{pod}/shares/mary"),
             json!({ "expires_at": "2090-01-01T00:00:00Z" }),
         ),
+        (format!("{pod}/policy"), json!({})),
     ] {
         for tag in ["*", "\"1\""] {
             call(&api, "PUT", &path, &body, Some(tag))
