@@ -1,6 +1,6 @@
 //! A node with pods, a world outside, and an edge elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use integration::machine::{self, Machine, ip};
@@ -81,7 +81,7 @@ impl Node {
     pub(crate) fn reconcile(&mut self) -> Done {
         self.observed = self.kernel.observe().expect("the kernel answers");
         let mtu = self.kernel.mtu();
-        let plan = plan(&self.desired, &self.observed, mtu);
+        let plan = plan(&self.desired, &self.observed, mtu, &BTreeSet::new());
         let done = self.kernel.apply(&self.desired, plan, &mut self.observed, |_| ());
         assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
         done
@@ -90,7 +90,7 @@ impl Node {
     /// Whether all is as it shall be, and nothing else is there.
     pub(crate) fn is_settled(&mut self) -> Result<(), String> {
         let seen = self.kernel.observe().expect("the kernel answers");
-        let left = plan(&self.desired, &seen, self.kernel.mtu());
+        let left = plan(&self.desired, &seen, self.kernel.mtu(), &BTreeSet::new());
         if left.is_empty() {
             Ok(())
         } else {

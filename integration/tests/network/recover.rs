@@ -71,7 +71,7 @@ fn stopped_anywhere_it_goes_on_where_it_was() {
                 node.desired.pods.clear();
             }
             let seen_before = node.kernel.observe().expect("the kernel answers");
-            let plan = plan(&node.desired, &seen_before, node.kernel.mtu());
+            let plan = plan(&node.desired, &seen_before, node.kernel.mtu(), &Default::default());
             let mut observed = seen_before;
             let mut steps = 0;
             let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

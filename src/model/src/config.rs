@@ -144,6 +144,11 @@ impl<'a> Section<'a> {
         Some(parsed)
     }
 
+    /// The keys that nobody has taken yet: for sections whose keys are names.
+    pub fn keys(&self) -> Vec<String> {
+        self.table.keys().cloned().collect()
+    }
+
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
         self.take(key, |value| {

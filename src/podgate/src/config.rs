@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Edge,
     /// Serves the API.
     Control,
+    /// Gives the pods of this machine their networks.
+    Sidecar,
 }
 
 impl FromStr for Role {
@@ -29,8 +31,8 @@ impl FromStr for Role {
         match text {
             "edge" => Ok(Self::Edge),
             "control" => Ok(Self::Control),
-            "sidecar" => Err("the sidecar comes with a later version".to_owned()),
-            _ => Err(format!("`{text}` is not a role (edge, control)")),
+            "sidecar" => Ok(Self::Sidecar),
+            _ => Err(format!("`{text}` is not a role (edge, control, sidecar)")),
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Edge => "edge",
             Self::Control => "control",
+            Self::Sidecar => "sidecar",
         })
     }
 }
@@ -51,6 +54,7 @@ pub(crate) struct Config {
     pub(crate) fixed: Fixed,
     pub(crate) edge: edge::Config,
     pub(crate) control: Option<control::Config>,
+    pub(crate) sidecar: Option<sidecar::Config>,
     pub(crate) pid_file: PathBuf,
     /// The roles the file configures.
     pub(crate) roles: Vec<Role>,
@@ -158,13 +162,16 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
 
     let mut store_section = section("store");
     let store = store::Config::read(&mut store_section);
-    let mut sidecar = section("sidecar");
-    let cidr = sidecar.parse::<IpNet>("pod_cidr").or_else(|| POD_CIDR.parse().ok());
+    let mut sidecar_section = section("sidecar");
+    let cidr = sidecar_section
+        .parse::<IpNet>("pod_cidr")
+        .or_else(|| POD_CIDR.parse().ok());
     let pods = PodNetwork {
         cidr: cidr.unwrap_or_default(),
-        ports: sidecar.parse("port_range").unwrap_or_default(),
-        node: sidecar.parse("node"),
+        ports: sidecar_section.parse("port_range").unwrap_or_default(),
+        node: sidecar_section.parse("node"),
     };
+    let sidecar = sidecar::Config::read(&mut sidecar_section, pods.node.clone(), cidr);
 
     let mut sections = Sections {
         edge: section("edge"),
@@ -192,7 +199,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         auth_section,
         limits_section,
         control_section,
-        sidecar,
+        sidecar_section,
         sections.log,
     ] {
         problems.extend(done.finish());
@@ -203,13 +210,17 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
             message: "unknown section".to_owned(),
         });
     }
-    let roles: Vec<Role> = [(with_edge, Role::Edge), (with_control, Role::Control)]
-        .into_iter()
-        .filter(|(on, _)| *on)
-        .map(|(_, role)| role)
-        .collect();
+    let roles: Vec<Role> = [
+        (with_edge, Role::Edge),
+        (with_control, Role::Control),
+        (sidecar.is_some(), Role::Sidecar),
+    ]
+    .into_iter()
+    .filter(|(on, _)| *on)
+    .map(|(_, role)| role)
+    .collect();
     if roles.is_empty() && problems.is_empty() {
-        let message = "nothing to run: give it an [edge] or a [control] section".to_owned();
+        let message = "nothing to run: give it an [edge] or a [control] section, or sidecar.node".to_owned();
         problems.push(Problem {
             key: "edge".to_owned(),
             message,
@@ -229,6 +240,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
             exchange,
         },
         control,
+        sidecar,
         pid_file,
         roles,
     })

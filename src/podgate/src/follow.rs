@@ -88,6 +88,12 @@ async fn start(opening: Opening) -> (Feed, model::Update) {
     (feed, first)
 }
 
+/// Hands the change feed on, until nobody takes it.
+pub(crate) async fn hand_on(opening: Opening, to: tokio::sync::mpsc::Sender<model::Update>) {
+    let mut feed = opening.await.follow();
+    while to.send(next(&mut feed).await).await.is_ok() {}
+}
+
 /// The feed's next piece, however long the store is away.
 async fn next(feed: &mut Feed) -> model::Update {
     let mut down = false;

@@ -68,6 +68,11 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     if roles.contains(&Role::Control) {
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
     }
+    if roles.contains(&Role::Sidecar)
+        && let Some(config) = config.sidecar.clone()
+    {
+        crate::node::start(&runtime, config, store.clone())?;
+    }
     if with_edge {
         let credentials = Credentials::new(issuer, store.clone(), runtime.handle().clone());
         let edge = Edge::new(

@@ -101,6 +101,14 @@ impl Told {
         self.complete
     }
 
+    /// Takes in a pod's addresses before the feed brings them.
+    pub(crate) fn address(&mut self, pod: PodId, address: IpAddr, address6: Option<Ipv6Addr>) {
+        if let Some(pod) = self.pods.get_mut(&pod) {
+            pod.address = Some(address);
+            pod.address6 = address6;
+        }
+    }
+
     /// What a node shall have.
     pub fn desired(&self, node: NodeId, around: &Surroundings) -> Desired {
         let mut named: HashMap<(&Name, &Name), &Pod> = HashMap::new();

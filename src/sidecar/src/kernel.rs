@@ -18,7 +18,7 @@ use crate::link::{self, Wire};
 use crate::names::{self, End};
 use crate::netlink::Netlink;
 use crate::netns;
-use crate::nft::{self, Base, Element};
+use crate::nft::{self, Base, Element, Set};
 use crate::plan::{Observed, Plan, Remnant, Step};
 
 /// What a node without a way to the world gives its pods' links (IEEE 802.3).
@@ -30,6 +30,15 @@ const MTU: u32 = 1500;
 pub struct KernelError {
     doing: &'static str,
     cause: io::Error,
+}
+
+impl KernelError {
+    pub(crate) fn socket(cause: io::Error) -> Self {
+        Self {
+            doing: "open a netlink socket",
+            cause,
+        }
+    }
 }
 
 trait Doing<T> {
@@ -126,7 +135,7 @@ impl Kernel {
             .cloned()
             .collect();
         Ok(Observed {
-            elements: nft::elements(&mut self.netfilter)
+            elements: nft::elements(&mut self.netfilter, Set::ALL.iter().copied())
                 .doing("list elements")?
                 .map(|all| all.into_iter().collect()),
             routes: of_ours(link::routes(&mut self.route).doing("list routes")?),
@@ -135,6 +144,26 @@ impl Kernel {
             namespaces,
             links,
         })
+    }
+
+    /// What pods have learned by names since `observed` was.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn observe_learned(&mut self, observed: &mut Observed) -> Result<(), KernelError> {
+        let sets = Set::ALL.iter().copied().filter(|set| set.is_learned());
+        let learned = nft::elements(&mut self.netfilter, sets).doing("list what pods have learned")?;
+        observed.elements = observed.elements.take().zip(learned).map(|(mut all, learned)| {
+            all.retain(|element| !element.set.is_learned());
+            all.extend(learned);
+            all
+        });
+        Ok(())
+    }
+
+    /// The numbers that the kernel knows our sockets by, in news of changes.
+    pub(crate) fn ports(&self) -> Vec<u32> {
+        vec![self.route.port(), self.netfilter.port()]
     }
 
     fn has_resolver(&self, namespace: &str) -> bool {
@@ -173,7 +202,8 @@ impl Kernel {
         if !plan.forget.is_empty() || !plan.judge.is_empty() {
             before("forget");
             let judged = plan.judge.iter().filter_map(|pod| desired.pods.get(pod)).collect();
-            if let Err(error) = self.forget(&plan.forget, judged) {
+            let there = observed.elements.as_ref();
+            if let Err(error) = self.forget(&plan.forget, judged, there.unwrap_or(&BTreeSet::new())) {
                 done.fail(None, "forget connections", &error);
             }
         }
@@ -272,7 +302,19 @@ impl Kernel {
         }
     }
 
-    fn forget(&mut self, addresses: &BTreeSet<IpAddr>, judged: Vec<&PodSpec>) -> io::Result<()> {
+    fn forget(
+        &mut self,
+        addresses: &BTreeSet<IpAddr>,
+        judged: Vec<&PodSpec>,
+        elements: &BTreeSet<Element>,
+    ) -> io::Result<()> {
+        let learned = |pod: &PodSpec, to, protocol, port| {
+            let link = names::link(pod.address);
+            let mine = elements
+                .iter()
+                .filter(|element| element.set.is_learned() && element.about() == link);
+            mine.into_iter().any(|element| element.has(to, protocol, port))
+        };
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
         for pod in judged {
             of.insert(pod.address.into(), pod);
@@ -283,7 +325,12 @@ impl Kernel {
                 .iter()
                 .any(|address| addresses.contains(address));
             let out = of.get(&flow.from);
-            let refused_out = out.is_some_and(|pod| !pod.rules.lets_out(flow.answers, flow.protocol, flow.port));
+            let refused_out = out.is_some_and(|pod| {
+                !pod.rules.lets_out(flow.answers, flow.protocol, flow.port)
+                    && !learned(pod, flow.answers, flow.protocol, flow.port)
+                    // Its questions about names are the node's to answer.
+                    && !self.base.answers(flow.answers)
+            });
             let refused_in = of.get(&flow.answers).is_some_and(|pod| {
                 // The node's own is not forwarded, and is judged by where it goes out.
                 !pod.rules.lets_in(Some(flow.from), flow.protocol, flow.port)

@@ -1,23 +1,31 @@
 //! Pods' networks on this machine: a namespace, a link and an address each, rules for what
 //! may enter and leave, and names that resolve as the rules say.
 //!
-//! `desired` is what the store says that this node shall have, `kernel` looks at what it
+//! `agent` hears of what shall be and keeps what is to it: `desired` is what the store says that this node shall have, `kernel` looks at what it
 //! has, `plan` is the pure way from one to the other, and `kernel` goes it. Nothing else
 //! is remembered: after a crash at any point the next plan is made from what is there.
 
-mod conntrack;
+mod config;
+mod agent;
 mod desired;
-pub mod dns;
-mod kernel;
-mod link;
-mod names;
-mod netlink;
-mod netns;
-mod nft;
-mod plan;
 mod rules;
+mod plan;
+mod kernel;
+mod names;
+mod netns;
+mod link;
+mod nft;
+mod conntrack;
+mod netlink;
+mod drift;
+pub mod dns;
+mod doors;
+mod exec;
 
+pub use agent::{Agent, Ledger, LedgerError, Report};
+pub use config::Config;
 pub use desired::{Desired, PodSpec, Surroundings, Told};
+pub use exec::{Inside, enter};
 pub use kernel::{Done, Kernel, KernelError};
 pub use link::Link;
 pub use nft::{Base, Chain, Element, Set};

@@ -25,6 +25,7 @@ const RECEIVE: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Netlink<M> {
     socket: Socket,
+    port: u32,
     sequence: u32,
     buffer: Vec<u8>,
     messages: PhantomData<M>,
@@ -47,17 +48,23 @@ impl Netlink<NetfilterMessage> {
 impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
     fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // A batch is acknowledged message by message; without the sender's own text.
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(i32::try_from(RECEIVE).unwrap_or(i32::MAX))?;
         Ok(Self {
             socket,
+            port,
             sequence: 0,
             buffer: vec![0; BUFFER],
             messages: PhantomData,
         })
+    }
+
+    /// The number that the kernel knows this socket by.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Tells the kernel one thing.

@@ -2,8 +2,9 @@
 //! are all that a pod is to it.
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
@@ -49,6 +50,11 @@ pub struct Base {
 pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 impl Base {
+    /// Whether that is the address that answers pods' questions about names.
+    pub(crate) fn answers(&self, address: IpAddr) -> bool {
+        address == self.gateway || address == GATEWAY6
+    }
+
     /// The table as `nft -f` takes it.
     fn text(&self) -> String {
         let masquerade6 = self.pods6.map(|pods| format!("ip6 saddr {pods} masquerade"));
@@ -110,13 +116,41 @@ pub(crate) fn change(netlink: &mut Netlink<NetfilterMessage>, remove: &[Element]
     netlink.transact(messages)
 }
 
-/// The elements of all sets that pods are in; nothing when there is no such table.
+/// Puts elements in for a time, or makes those that are there last as long.
+///
+/// # Errors
+/// What the kernel says; nothing was changed then.
+pub(crate) fn lend(netlink: &mut Netlink<NetfilterMessage>, elements: &[(Element, Duration)]) -> io::Result<()> {
+    let mut messages = vec![(control(ControlMessage::BatchBegin), 0)];
+    for (element, time) in elements {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut attributes = element.write();
+        // With the timeout alone, one that is there already would end when it was to.
+        attributes.push(SetElementAttribute::Timeout(millis));
+        attributes.push(SetElementAttribute::Expiration(millis));
+        let message = NfTablesMessage::NewSetElement(SetElementMessage {
+            attributes: vec![
+                SetElementList::Table(TABLE.to_owned()),
+                SetElementList::Set(element.set.name().to_owned()),
+                SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
+            ],
+        });
+        messages.push((in_table(message), NLM_F_CREATE));
+    }
+    messages.push((control(ControlMessage::BatchEnd), 0));
+    netlink.transact(messages)
+}
+
+/// The elements of these sets; nothing when there is no such table.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(crate) fn elements(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<Option<Vec<Element>>> {
+pub(crate) fn elements(
+    netlink: &mut Netlink<NetfilterMessage>,
+    sets: impl Iterator<Item = Set>,
+) -> io::Result<Option<Vec<Element>>> {
     let mut all = Vec::new();
-    for set in Set::ALL.iter().copied() {
+    for set in sets {
         let asked = NfTablesMessage::GetSetElement(SetElementMessage {
             attributes: vec![
                 SetElementList::Table(TABLE.to_owned()),

@@ -104,7 +104,9 @@ impl Plan {
 }
 
 /// What leads from what is to what shall be, with links of this MTU.
-pub fn plan(desired: &Desired, observed: &Observed, mtu: u32) -> Plan {
+///
+/// What a restricted pod has learned by names stays, unless its names are among `changed`.
+pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet<PodId>) -> Plan {
     let mut plan = Plan {
         table: observed.elements.is_none(),
         problems: desired.problems.clone(),
@@ -151,7 +153,12 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32) -> Plan {
 
         let wanted = pod.rules.elements(&link, pod.address, pod.address6);
         let has = there.remove(link.as_str()).unwrap_or_default();
-        let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(|element| wanted.contains(*element));
+        let keeps = !pod.domains.is_empty() && !changed.contains(&pod.id);
+        let stays = |element: &&Element| match element.set.is_learned() {
+            true => keeps,
+            false => wanted.contains(*element),
+        };
+        let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(stays);
         // A pod that loses nothing but its way on gets another one, and may have lost much.
         if !go.is_empty() {
             plan.judge.insert(pod.id);

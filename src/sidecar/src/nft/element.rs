@@ -56,6 +56,14 @@ sets! {
     Out4All = "out4_all";
     /// Which IPv6 network a restricted pod may reach in full.
     Out6All = "out6_all";
+    /// Which port of which IPv4 address a name has led a restricted pod to.
+    Name4 = "name4";
+    /// Which port of which IPv6 address a name has led a restricted pod to.
+    Name6 = "name6";
+    /// Which ports of which IPv4 address a name has led a restricted pod to.
+    Name4Range = "name4_range";
+    /// Which ports of which IPv6 address a name has led a restricted pod to.
+    Name6Range = "name6_range";
     /// What was dropped on its way out of a pod.
     DroppedOut = "dropped_out";
     /// What was dropped on its way into a pod.
@@ -78,7 +86,14 @@ impl Set {
                 | Self::Out6
                 | Self::Out4All
                 | Self::Out6All
+                | Self::Name4Range
+                | Self::Name6Range
         )
+    }
+
+    /// Whether its elements come and go with what pods ask for, and not with policies.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Name4 | Self::Name6 | Self::Name4Range | Self::Name6Range)
     }
 }
 
@@ -190,6 +205,17 @@ impl Element {
         }
     }
 
+    /// Ports of an address that a name has led a pod to.
+    pub fn learned(link: &str, address: IpAddr, span: PortSpan) -> Self {
+        if span.range.first < span.range.last {
+            return Self::ports([Set::Name4Range, Set::Name6Range], link, address.into(), span);
+        }
+        Self {
+            end: None,
+            ..Self::ports([Set::Name4, Set::Name6], link, address.into(), span)
+        }
+    }
+
     /// Ports of a pod that its node may reach.
     pub fn node_ports(link: &str, span: PortSpan) -> Self {
         let (mut key, mut end) = (link_key(link), link_key(link));
@@ -200,6 +226,25 @@ impl Element {
             end: Some(end.into()),
             chain: None,
         }
+    }
+
+    /// Whether one of an address and its ports has this one.
+    pub(crate) fn has(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
+        let mut at = vec![0; LINK_NAME];
+        put_address(&mut at, address);
+        at.extend([protocol, 0, 0, 0]);
+        at.extend(port.to_be_bytes());
+        at.extend([0, 0]);
+        let end = self.end.as_deref().unwrap_or(&self.key);
+        let within = |of: std::ops::Range<usize>| {
+            let part = |key: &[u8]| key.get(of.clone()).map(<[u8]>::to_vec);
+            part(&self.key) <= part(&at) && part(&at) <= part(end)
+        };
+        let ports = at.len() - 4;
+        at.len() == self.key.len()
+            && within(LINK_NAME..ports - 4)
+            && within(ports - 4..ports)
+            && within(ports..at.len())
     }
 
     /// The link that it is about; all of ours begin with one.

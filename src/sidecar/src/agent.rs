@@ -1,0 +1,350 @@
+//! The agent of a node: hears what its pods shall have, sees to it, and says how they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{DomainRule, NodeId, PodId, PodState, Update};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::config::Config;
+use crate::desired::{Desired, Told};
+use crate::dns::{Dns, Sockets};
+use crate::doors::Doors;
+use crate::drift;
+use crate::kernel::{Done, Kernel, KernelError};
+use crate::plan::{Observed, plan};
+
+/// How often everything is looked at, whatever is heard.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long after news from the kernel it is looked at: more will come.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How long after a failure it is tried again; longer each time, up to [`LOOK`].
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Something could not be written down.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LedgerError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl LedgerError {
+    /// Because of this.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// How a pod does: its state, and of one that failed why, for people.
+pub type Report = (PodId, PodState, Option<String>);
+
+/// Where a node writes down what it has and gives.
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes the node known; its id.
+    fn register(&self) -> impl Future<Output = Result<NodeId, LedgerError>> + Send;
+
+    /// Addresses for pods, each its own on all nodes.
+    fn assign(
+        &self,
+        node: NodeId,
+        pods: &[PodId],
+    ) -> impl Future<Output = Result<Vec<(PodId, Ipv4Addr, Option<Ipv6Addr>)>, LedgerError>> + Send;
+
+    /// Addresses that the node holds for pods that are gone.
+    fn held(&self, node: NodeId) -> impl Future<Output = Result<Vec<Ipv4Addr>, LedgerError>> + Send;
+
+    /// Lets go of addresses: whoever comes next may have them.
+    fn release(&self, node: NodeId, addresses: &[Ipv4Addr]) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Says how pods do.
+    fn report(&self, node: NodeId, reports: &[Report]) -> impl Future<Output = Result<(), LedgerError>> + Send;
+}
+
+/// The agent; see the module.
+#[derive(Debug)]
+pub struct Agent<L> {
+    config: Config,
+    ledger: L,
+    doors: Arc<Doors>,
+    dns: Dns,
+    /// Elsewhere while it is at work.
+    kernel: Option<Kernel>,
+    /// What the kernel has, if that is known.
+    observed: Option<Observed>,
+    news: Arc<Notify>,
+    told: Told,
+    node: Option<NodeId>,
+    /// The names that each pod may resolve, as its doors were last set.
+    domains: BTreeMap<PodId, Arc<[DomainRule]>>,
+    /// What was last said of each pod.
+    said: BTreeMap<PodId, (PodState, Option<String>)>,
+    complaints: Vec<String>,
+}
+
+impl<L: Ledger> Agent<L> {
+    /// Makes the node ready to have pods.
+    ///
+    /// # Errors
+    /// When the kernel refuses: the sidecar needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
+    pub fn start(config: Config, ledger: L) -> Result<Self, KernelError> {
+        let kernel = Kernel::open(config.base.clone())?;
+        let doors = Doors::open().map_err(KernelError::socket)?;
+        let news = Arc::new(Notify::new());
+        let ours = kernel.ports().into_iter().chain([doors.port()]).collect();
+        drift::watch(ours, &news).map_err(KernelError::socket)?;
+        Ok(Self {
+            config,
+            ledger,
+            doors: Arc::new(doors),
+            dns: Dns::new(),
+            kernel: Some(kernel),
+            observed: None,
+            news,
+            told: Told::default(),
+            node: None,
+            domains: BTreeMap::new(),
+            said: BTreeMap::new(),
+            complaints: Vec::new(),
+        })
+    }
+
+    /// What pods ask for.
+    pub fn dns(&self) -> Dns {
+        self.dns.clone()
+    }
+
+    /// Answers pods' questions about names, until the runtime ends.
+    ///
+    /// # Errors
+    /// When the gateway's address cannot be listened on.
+    pub fn answer_names(&self) -> Result<(), crate::dns::BindError> {
+        let sockets = Sockets::bind((self.config.base.gateway, 53).into())?;
+        let (dns, settings, doors) = (self.dns.clone(), self.config.dns.clone(), Arc::clone(&self.doors));
+        tokio::spawn(async move {
+            dns.serve(
+                settings,
+                vec![sockets],
+                Arc::clone(&doors),
+                doors,
+                std::future::pending(),
+            )
+            .await;
+        });
+        Ok(())
+    }
+
+    /// Keeps the node to what it hears, until the feed ends.
+    pub async fn run(mut self, mut feed: mpsc::Receiver<Update>) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut again, mut pause) = (None::<Instant>, AGAIN);
+        let news = Arc::clone(&self.news);
+        loop {
+            tokio::select! {
+                update = feed.recv() => {
+                    let Some(update) = update else { return };
+                    self.told.apply(update);
+                    while let Ok(update) = feed.try_recv() {
+                        self.told.apply(update);
+                    }
+                }
+                () = news.notified() => {
+                    tokio::time::sleep(SETTLE).await;
+                    self.observed = None;
+                }
+                _ = look.tick() => self.observed = None,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.observed = None,
+            }
+            match self.turn().await {
+                Ok(()) => (again, pause) = (None, AGAIN),
+                Err(Unsettled) => {
+                    again = Some(Instant::now() + pause);
+                    pause = (pause * 2).min(LOOK);
+                }
+            }
+        }
+    }
+
+    /// Sees to everything once.
+    async fn turn(&mut self) -> Result<(), Unsettled> {
+        // Half a snapshot says of no pod that it is gone.
+        if !self.told.is_complete() {
+            return Ok(());
+        }
+        let node = self.node().await?;
+        let mut desired = self.told.desired(node, &self.config.around);
+        let mut complaints = Vec::new();
+        if !desired.unassigned.is_empty() {
+            match self.ledger.assign(node, &desired.unassigned).await {
+                // The feed will say so as well, later.
+                Ok(assigned) => {
+                    self.told.assigned(&assigned);
+                    desired = self.told.desired(node, &self.config.around);
+                }
+                Err(error) => {
+                    for pod in &desired.unassigned {
+                        desired.problems.insert(*pod, format!("get an address for it: {error}"));
+                    }
+                }
+            }
+        }
+        let changed = self.change_doors(&desired);
+        let (desired, done) = self.work(desired, changed).await?;
+        complaints.extend(done.errors.iter().cloned());
+        let settled = complaints.is_empty() && done.failed.is_empty();
+        self.complain(complaints);
+        self.dns.retain(|pod| desired.pods.contains_key(&pod));
+        self.release(node, &desired, settled).await;
+        self.report(node, &desired, done).await?;
+        if settled { Ok(()) } else { Err(Unsettled) }
+    }
+
+    async fn node(&mut self) -> Result<NodeId, Unsettled> {
+        if let Some(node) = self.node {
+            return Ok(node);
+        }
+        match self.ledger.register().await {
+            Ok(node) => {
+                self.node = Some(node);
+                Ok(node)
+            }
+            Err(error) => {
+                self.complain(vec![format!("register the node: {error}")]);
+                Err(Unsettled)
+            }
+        }
+    }
+
+    /// Tells the name server of the pods; those that lost names they had.
+    fn change_doors(&mut self, desired: &Desired) -> BTreeSet<PodId> {
+        let lost = |(id, before): (&PodId, &Arc<[DomainRule]>)| {
+            let now = &desired.pods.get(id)?.domains;
+            (!before.iter().all(|rule| now.contains(rule))).then_some(*id)
+        };
+        let changed = self.domains.iter().filter_map(lost).collect();
+        self.doors.set(desired);
+        self.domains = desired
+            .pods
+            .values()
+            .map(|pod| (pod.id, Arc::clone(&pod.domains)))
+            .collect();
+        changed
+    }
+
+    /// Has the kernel brought to what shall be, on a thread that may block.
+    async fn work(&mut self, desired: Desired, changed: BTreeSet<PodId>) -> Result<(Desired, Done), Unsettled> {
+        let kernel = match self.kernel.take() {
+            Some(kernel) => Ok(kernel),
+            // Its last work panicked, which was said then.
+            None => Kernel::open(self.config.base.clone()),
+        };
+        let mut kernel = kernel.map_err(|error| {
+            self.complain(vec![error.to_string()]);
+            Unsettled
+        })?;
+        let observed = self.observed.take();
+        let work = tokio::task::spawn_blocking(move || {
+            let observed = match observed {
+                Some(mut observed) => kernel.observe_learned(&mut observed).map(|()| observed),
+                None => kernel.observe(),
+            };
+            let worked = observed.map(|mut observed| {
+                let plan = plan(&desired, &observed, kernel.mtu(), &changed);
+                let done = kernel.apply(&desired, plan, &mut observed, |_| ());
+                (observed, done)
+            });
+            (kernel, desired, worked)
+        });
+        let Ok((kernel, desired, worked)) = work.await else {
+            return Err(Unsettled);
+        };
+        self.kernel = Some(kernel);
+        match worked {
+            Ok((observed, done)) => {
+                // After a failure nothing is taken for granted.
+                let sound = done.failed.is_empty() && done.errors.is_empty();
+                self.observed = sound.then_some(observed);
+                Ok((desired, done))
+            }
+            Err(error) => {
+                self.complain(vec![error.to_string()]);
+                Err(Unsettled)
+            }
+        }
+    }
+
+    /// Lets go of the addresses of pods that are gone: by now nothing leads to them.
+    async fn release(&mut self, node: NodeId, desired: &Desired, settled: bool) {
+        if !settled {
+            return;
+        }
+        let released = async {
+            let mut held = self.ledger.held(node).await?;
+            held.retain(|address| !desired.pods.values().any(|pod| pod.address == *address));
+            if held.is_empty() {
+                return Ok(());
+            }
+            self.ledger.release(node, &held).await
+        };
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "release addresses");
+        }
+    }
+
+    async fn report(&mut self, node: NodeId, desired: &Desired, done: Done) -> Result<(), Unsettled> {
+        let ready = desired.pods.keys().map(|pod| (*pod, (PodState::Ready, None)));
+        let mut now: BTreeMap<PodId, _> = ready.collect();
+        let problems = desired.problems.iter().map(|(pod, why)| (*pod, why.clone()));
+        let failed = problems
+            .chain(done.failed)
+            .map(|(pod, why)| (pod, (PodState::Failed, Some(why))));
+        now.extend(failed);
+        let reports: Vec<Report> = now
+            .iter()
+            .filter(|(pod, state)| self.said.get(pod) != Some(state))
+            .map(|(pod, (state, why))| (*pod, *state, why.clone()))
+            .collect();
+        if !reports.is_empty() {
+            if let Err(error) = self.ledger.report(node, &reports).await {
+                self.complain(vec![format!("say how pods do: {error}")]);
+                return Err(Unsettled);
+            }
+            for (pod, state, why) in &reports {
+                match why {
+                    Some(why) => tracing::warn!(pod.id = %pod, pod.state = state.as_str(), "{why}"),
+                    None => tracing::info!(pod.id = %pod, pod.state = state.as_str(), "pod"),
+                }
+            }
+        }
+        self.said = now;
+        Ok(())
+    }
+
+    /// Once for each trouble, and not at every try.
+    fn complain(&mut self, complaints: Vec<String>) {
+        for complaint in complaints
+            .iter()
+            .filter(|complaint| !self.complaints.contains(complaint))
+        {
+            tracing::error!("{complaint}");
+        }
+        if complaints.is_empty() && !self.complaints.is_empty() {
+            tracing::info!("the node's network is as it shall be again");
+        }
+        self.complaints = complaints;
+    }
+}
+
+/// Something is to be tried again.
+struct Unsettled;
+
+impl Told {
+    /// Takes addresses in before the feed brings them.
+    fn assigned(&mut self, assigned: &[(PodId, Ipv4Addr, Option<Ipv6Addr>)]) {
+        for (pod, address, address6) in assigned {
+            self.address(*pod, IpAddr::V4(*address), *address6);
+        }
+    }
+}
