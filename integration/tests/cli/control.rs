@@ -19,7 +19,7 @@ async fn nodes() {
 
     site.ok("user add john").await;
     site.ok("pod add john/p --node node-2").await;
-    assert!(site.ok("pod show john/p").await.contains("\nnode     node-2\n"));
+    assert!(site.ok("pod show john/p").await.contains("\nnode      node-2\n"));
     let said = site.refused("node remove node-2").await;
     assert!(
         said.starts_with("podgate: ") && said.contains("`podgate node list`"),

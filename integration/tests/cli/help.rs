@@ -5,7 +5,7 @@ use integration::process::Program;
 use super::{Said, client};
 
 /// Every command with its verbs.
-const COMMANDS: [(&str, &[&str]); 19] = [
+const COMMANDS: [(&str, &[&str]); 20] = [
     ("run", &[]),
     ("check", &[]),
     ("reload", &[]),
@@ -15,6 +15,7 @@ const COMMANDS: [(&str, &[&str]); 19] = [
     ("pod", &["list", "add", "show", "set", "remove"]),
     ("service", &["list", "add", "show", "set", "remove"]),
     ("share", &["list", "add", "show", "remove"]),
+    ("policy", &["show", "set", "remove"]),
     ("token", &["add"]),
     ("session", &["end"]),
     ("api-token", &["list", "add", "remove"]),

@@ -17,6 +17,7 @@ mod control;
 mod help;
 mod life;
 mod limits;
+mod policies;
 
 const TOKEN: &str = "the-administrators-token";
 

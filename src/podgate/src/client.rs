@@ -24,6 +24,7 @@ mod node;
 mod pod;
 mod service;
 mod share;
+mod policy;
 mod access;
 mod route;
 mod audit;
@@ -87,6 +88,9 @@ pub(crate) enum Client {
     /// Shares: users let into a pod for a time
     #[command(after_help = share::EXAMPLES)]
     Share(Noun<share::Verb>),
+    /// Policies: what a pod's network lets through, and how fast
+    #[command(after_help = policy::EXAMPLES)]
+    Policy(Noun<policy::Verb>),
     /// Tokens that let a user into pods
     #[command(after_help = access::TOKEN_EXAMPLES)]
     Token(Noun<access::TokenVerb>),
@@ -153,6 +157,7 @@ async fn answer(client: Client) -> anyhow::Result<()> {
         Client::Pod(it) => it.run(pod::run).await,
         Client::Service(it) => it.run(service::run).await,
         Client::Share(it) => it.run(share::run).await,
+        Client::Policy(it) => it.run(policy::run).await,
         Client::Token(it) => it.run(access::run_token).await,
         Client::Session(it) => it.run(access::run_session).await,
         Client::ApiToken(it) => it.run(access::run_api_token).await,

@@ -70,6 +70,12 @@ impl Api {
         Ok(answer)
     }
 
+    /// Sets something that is as an ETag says as a whole.
+    pub(super) async fn put_if(&self, path: &str, tag: Option<HeaderValue>, body: Value) -> anyhow::Result<Value> {
+        let (answer, _) = self.exchange(Method::PUT, path, Some(body), tag).await?;
+        Ok(answer)
+    }
+
     /// Removes something.
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.send(Method::DELETE, path, None).await?;

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, stream};
-use model::{Name, UnixMillis};
+use model::{Name, NetworkPolicy, UnixMillis};
 use serde_json::json;
 
 use super::api::Api;
@@ -25,6 +25,7 @@ use super::progress::Progress;
 mod place;
 mod tree;
 mod reader;
+mod policy;
 mod wanted;
 mod check;
 mod step;
@@ -53,6 +54,8 @@ The file is YAML or JSON, of one document or several:
         - {name: app, port: 3000, visibility: public}
         - {name: api, port: 8000, targets: ['10.0.0.5:8000']}
         - {name: docs, port: 80, limits: {public: {rate: 10/1s}}}
+      policy:                          # as for `podgate policy set`
+        egress: {mode: restricted, domains: [github.com]}
       shares:
         - {user: mary, expires_at: 2030-01-31T12:00:00Z, services: [api]}
 
@@ -80,11 +83,7 @@ pub(crate) struct Args {
 }
 
 pub(super) async fn run(args: Args, api: &Api, output: &Output) -> anyhow::Result<()> {
-    let shown = match args.file.as_path() {
-        path if path == Path::new("-") => "standard input".to_owned(),
-        path => path.display().to_string(),
-    };
-    let text = read(&args.file).with_context(|| format!("read {shown}"))?;
+    let (shown, text) = read_file(&args.file)?;
     let wanted = wanted::read(&text).with_context(|| format!("{shown} was not applied"))?;
     drop(text);
 
@@ -121,6 +120,22 @@ pub(super) async fn run(args: Args, api: &Api, output: &Output) -> anyhow::Resul
     ended
 }
 
+/// A file that a person named, by a name to tell of it, and its text; `-` is standard input.
+pub(super) fn read_file(file: &Path) -> anyhow::Result<(String, String)> {
+    let shown = if file == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    let text = read(file).with_context(|| format!("read {shown}"))?;
+    Ok((shown, text))
+}
+
+/// Reads the text of a file that is one policy.
+pub(super) fn read_policy(text: &str) -> anyhow::Result<NetworkPolicy> {
+    Ok(policy::read(text)?)
+}
+
 fn read(file: &Path) -> io::Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
@@ -147,6 +162,13 @@ async fn present(wanted: &Wanted, api: &Api, prune: bool, progress: &Progress) -
         .collect();
     present.read_members(api, |team| teams.contains(team)).await?;
     present.read_shares(api, progress, |pod| pods.contains(pod)).await?;
+    let pods: HashSet<(Name, Name)> = wanted
+        .pods
+        .iter()
+        .filter(|pod| pod.policy.is_some())
+        .map(wanted::Pod::key)
+        .collect();
+    present.read_policies(api, progress, |pod| pods.contains(pod)).await?;
     Ok(present)
 }
 

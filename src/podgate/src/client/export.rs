@@ -1,9 +1,10 @@
 //! `podgate export`: the whole state, in the form that `apply` reads.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write as _};
 use std::time::SystemTime;
 
-use model::{Name, OwnLimits, PodState, UnixMillis};
+use model::{Name, NetworkPolicy, OwnLimits, PodState, Speed, UnixMillis};
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -37,6 +38,7 @@ pub(super) async fn run(_: Args, api: &Api, output: &Output) -> anyhow::Result<(
     let mut present = Present::read(api).await?;
     present.read_members(api, |_| true).await?;
     present.read_shares(api, &progress, |_| true).await?;
+    present.read_policies(api, &progress, |_| true).await?;
     let document = document(&present, SystemTime::now().into());
     let mut out = BufWriter::new(io::stdout().lock());
     if output.is_json() {
@@ -82,6 +84,7 @@ fn pod((owner, called): &(Name, Name), pod: &Pod, now: UnixMillis) -> Document {
         pod.address.map(|address| ("address", word(address))),
         // Only what somebody wants it to be; the rest it becomes by itself.
         (pod.state == PodState::Stopped).then(|| ("state", word(pod.state))),
+        pod.policy.as_ref().map(|it| ("policy", policy(it))),
         Some(("services", Document::List(services.collect()))),
         Some(("shares", Document::List(shares.collect()))),
     ];
@@ -131,6 +134,45 @@ fn own<L: OwnLimits>(limits: &L) -> Document {
         (called, map(fields))
     });
     map(policies)
+}
+
+/// A policy, by its names in JSON. What is empty is told only where it means something.
+fn policy(policy: &NetworkPolicy) -> Document {
+    let NetworkPolicy {
+        egress,
+        ingress,
+        bandwidth,
+    } = policy;
+    let mode = egress.mode.map(|mode| ("mode", word(mode)));
+    let lists = [
+        ("domains", words(&egress.domains)),
+        ("cidrs", words(&egress.cidrs)),
+        ("internal", words(&egress.internal)),
+    ];
+    let from = ingress.from.as_ref().map(|from| ("from".to_owned(), words(from)));
+    let ports = ingress.ports.as_ref().map(|ports| ("ports".to_owned(), word(ports)));
+    let speed = |speed: Option<Speed>| {
+        let speed = speed?;
+        if speed.up() == speed.down() {
+            return Some(word(speed));
+        }
+        let ways = [("up", speed.up()), ("down", speed.down())];
+        Some(map(ways.into_iter().filter_map(|(way, rate)| Some((way, word(rate?))))))
+    };
+    let speeds = [("max", bandwidth.max()), ("guaranteed", bandwidth.guaranteed())];
+    map([
+        ("egress", map(mode.into_iter().chain(lists))),
+        // A list of nobody is a list.
+        ("ingress", Document::Map(from.into_iter().chain(ports).collect())),
+        (
+            "bandwidth",
+            map(speeds.into_iter().filter_map(|(called, it)| Some((called, speed(it)?)))),
+        ),
+    ])
+}
+
+fn words(words: &[impl Display]) -> Document {
+    Document::List(words.iter().map(word).collect())
 }
 
 fn name(name: &Name) -> Document {

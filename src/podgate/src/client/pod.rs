@@ -66,7 +66,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         changes: Changes,
     },
-    /// Remove a pod, with its services and shares
+    /// Remove a pod, with its policy, services and shares
     #[command(visible_aliases = ["rm", "delete"], after_help = "Examples:\n  podgate pod remove john/myproject")]
     Remove {
         /// OWNER/POD, or its id
@@ -150,14 +150,19 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             if output.is_json() {
                 return output.json(&pod);
             }
-            output.facts([
+            let mut facts = vec![
                 ("pod", pod_name(&pod)),
                 ("state", text(&pod["state"])),
                 ("team", named(&pod, "team")),
                 ("node", named(&pod, "node")),
                 ("address", text(&pod["address"])),
+                ("address6", text(&pod["address6"])),
                 ("id", text(&pod["id"])),
-            ])
+            ];
+            if !pod["reason"].is_null() {
+                facts.insert(2, ("reason", text(&pod["reason"])));
+            }
+            output.facts(facts)
         }
         Verb::Set { pod, changes } => {
             let changed = api.patch(&pod.path(), changes.body()).await?;

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use model::{MemberStatus, Name, PodId, PodState, ServiceLimits, TeamId, UnixMillis, UserLimits, Visibility};
+use model::{
+    MemberStatus, Name, NetworkPolicy, PodId, PodState, ServiceLimits, TeamId, UnixMillis, UserLimits, Visibility,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -48,6 +50,8 @@ pub(super) struct Pod {
     pub(super) node: Option<Name>,
     pub(super) address: Option<IpAddr>,
     pub(super) state: PodState,
+    /// As far as [`Present::read_policies`] was asked.
+    pub(super) policy: Option<NetworkPolicy>,
     pub(super) services: BTreeMap<Name, Service>,
     /// As far as [`Present::read_shares`] was asked.
     pub(super) shares: BTreeMap<Name, Share>,
@@ -137,7 +141,7 @@ async fn rows<T: DeserializeOwned>(api: &Api, path: &str) -> anyhow::Result<Vec<
 }
 
 impl Present {
-    /// Reads all but memberships and shares, which cost a request for each team and pod.
+    /// Reads all but memberships, shares and policies, which cost a request for each team and pod.
     pub(super) async fn read(api: &Api) -> anyhow::Result<Self> {
         let services: Vec<ServiceRow> = rows(api, "routes").await?;
         let pods: Vec<PodRow> = rows(api, "pods").await?;
@@ -163,6 +167,7 @@ impl Present {
                 node: row.node_name,
                 address: row.address,
                 state: row.state,
+                policy: None,
                 services: services_of.remove(&row.id).unwrap_or_default(),
                 shares: BTreeMap::new(),
             };
@@ -227,6 +232,37 @@ impl Present {
             }
             progress.step();
             anyhow::Ok(())
+        });
+        let done = reads.buffer_unordered(AT_ONCE).try_collect().await;
+        progress.end();
+        done
+    }
+
+    /// Reads the policies of some pods.
+    pub(super) async fn read_policies(
+        &mut self,
+        api: &Api,
+        progress: &Progress,
+        of: impl Fn(&(Name, Name)) -> bool,
+    ) -> anyhow::Result<()> {
+        let pods: Vec<&mut Pod> = self
+            .pods
+            .iter_mut()
+            .filter_map(|(name, pod)| of(name).then_some(pod))
+            .collect();
+        progress.start("reading policies", pods.len());
+        let reads = stream::iter(pods).map(async |pod| {
+            let path = format!("pods/{}/policy", pod.id);
+            match api.get(&path).await {
+                Ok(policy) => {
+                    let policy = serde_json::from_value(policy);
+                    pod.policy = Some(policy.with_context(|| format!("understand the answer of {path}"))?);
+                }
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => return Err(error),
+            }
+            progress.step();
+            Ok(())
         });
         let done = reads.buffer_unordered(AT_ONCE).try_collect().await;
         progress.end();

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
 use http::Method;
-use model::{Name, PodState, UnixMillis, Visibility};
+use model::{Name, NetworkPolicy, PodState, UnixMillis, Visibility};
 use serde_json::{Map, Value, json};
 
 use super::super::limit::line;
+use super::super::policy;
 use super::super::present::{self, Present};
 use super::step::{Changes, Request, Sign, Step, of_its_own};
 use super::wanted::{Pod, Service, Share, Wanted};
@@ -86,7 +87,8 @@ pub(super) fn plan(wanted: &Wanted, present: &Present, prune: bool, now: UnixMil
         };
         plan.step(&mut nodes, step);
     }
-    let (mut pods, mut removals, mut services, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut pods, mut policies, mut removals) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut services, mut shares) = (Vec::new(), Vec::new());
     for pod in &wanted.pods {
         let old = present.pods.get(&pod.key());
         let there = Place::of(pod);
@@ -95,6 +97,10 @@ pub(super) fn plan(wanted: &Wanted, present: &Present, prune: bool, now: UnixMil
             Some(old) => there.change(pod, old),
         };
         plan.step(&mut pods, step);
+        if let Some(wanted) = &pod.policy {
+            let old = old.and_then(|pod| pod.policy.as_ref());
+            plan.step(&mut policies, there.policy(wanted.as_ref(), old));
+        }
         for service in &pod.services {
             let old = old.and_then(|pod| pod.services.get(&service.name));
             let step = match old {
@@ -121,7 +127,7 @@ pub(super) fn plan(wanted: &Wanted, present: &Present, prune: bool, now: UnixMil
         }
     }
     // What goes makes room for what comes: a port, or an address on the web.
-    plan.stages = vec![users, teams, members, nodes, pods, removals, services, shares];
+    plan.stages = vec![users, teams, members, nodes, pods, policies, removals, services, shares];
     plan
 }
 
@@ -228,6 +234,24 @@ impl Place {
         changes.optional("address", old.address.as_ref(), address);
         changes.optional::<PodState>("state", Some(&old.state), pod.state.as_ref().map(Some));
         changes.step(self.object(), self.path.clone())
+    }
+
+    /// The step to a policy, or to none.
+    fn policy(&self, wanted: Option<&NetworkPolicy>, old: Option<&NetworkPolicy>) -> Option<Step> {
+        let object = format!("policy {}", self.name);
+        let path = format!("{}/policy", self.path);
+        let (sign, detail, will) = match (old, wanted) {
+            (None, None) => return None,
+            (Some(was), Some(will)) if was == will => return None,
+            (Some(_), None) => return Some(Step::remove(object, path)),
+            (None, Some(will)) => (Sign::Add, policy::line(will), will),
+            (Some(was), Some(will)) => {
+                let detail = format!("{} -> {}", policy::line(was), policy::line(will));
+                (Sign::Change, detail, will)
+            }
+        };
+        let request = Request::new(Method::PUT, path, json!(will));
+        Some(Step::new(sign, object, detail, vec![request]))
     }
 
     fn service(&self, name: &Name) -> (String, String) {

@@ -5,9 +5,12 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use model::{MemberStatus, Name, OwnLimits, PodState, ServiceLimits, UnixMillis, UserLimits, Visibility};
+use model::{
+    MemberStatus, Name, NetworkPolicy, OwnLimits, PodState, ServiceLimits, UnixMillis, UserLimits, Visibility,
+};
 
 use super::place::{At, Place, Problem};
+use super::policy::policy;
 use super::reader::{Field, Reader};
 use super::tree;
 
@@ -47,6 +50,7 @@ pub(super) struct Pod {
     pub(super) node: Option<Option<At<Name>>>,
     pub(super) address: Option<Option<IpAddr>>,
     pub(super) state: Option<PodState>,
+    pub(super) policy: Option<Option<NetworkPolicy>>,
     pub(super) services: Vec<Service>,
     pub(super) shares: Vec<Share>,
 }
@@ -212,7 +216,7 @@ fn node(reader: &mut Reader, field: &Field<'_>) -> Option<Node> {
 
 fn pod(reader: &mut Reader, field: &Field<'_>) -> Option<Pod> {
     let known = [
-        "name", "owner", "team", "node", "address", "state", "services", "shares",
+        "name", "owner", "team", "node", "address", "state", "policy", "services", "shares",
     ];
     let fields = reader.fields(field, &known)?;
     let name = reader.need(&fields, "name").and_then(|field| reader.parse(&field));
@@ -221,6 +225,7 @@ fn pod(reader: &mut Reader, field: &Field<'_>) -> Option<Pod> {
     let node = reader.maybe(&fields, "node", Reader::at);
     let address = reader.maybe(&fields, "address", address);
     let state = fields.get("state").and_then(|field| reader.parse(&field));
+    let policy = reader.maybe(&fields, "policy", policy);
     let mut once = Once::default();
     let mut services = Vec::new();
     for field in reader.items(fields.get("services")) {
@@ -244,6 +249,7 @@ fn pod(reader: &mut Reader, field: &Field<'_>) -> Option<Pod> {
         node,
         address,
         state,
+        policy,
         services,
         shares,
     })
