@@ -1,6 +1,7 @@
 //! Pods' networks on a machine of the test's own: real namespaces, links, rules and
 //! sockets, with the rest of the world beside it.
 
+mod agent;
 mod node;
 mod reach;
 mod recover;

@@ -1,7 +1,10 @@
 //! `podgate pod`.
 
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use model::PodState;
 use serde_json::{Map, Value, json};
@@ -17,6 +20,7 @@ Examples:
   podgate pod add john/myproject --team devs --node node-1
   podgate pod list --owner john
   podgate pod set john/myproject --state stopped
+  podgate pod exec john/myproject -- ss -tlnp
   podgate pod set john/myproject --team none";
 
 /// What can be done with pods.
@@ -65,6 +69,24 @@ pub(crate) enum Verb {
         pod: PodRef,
         #[command(flatten)]
         changes: Changes,
+    },
+    /// Run a program in a pod's network: on the machine that the pod is on, as root
+    #[command(
+        after_help = "Examples:\n  podgate pod exec john/myproject -- ss -tlnp\n  \
+                      podgate pod exec john/myproject -- curl -s https://example.com"
+    )]
+    Exec {
+        /// OWNER/POD, or its id
+        pod: PodRef,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Start a shell in a pod's network: on the machine that the pod is on, as root
+    #[command(after_help = "Examples:\n  podgate pod enter john/myproject")]
+    Enter {
+        /// OWNER/POD, or its id
+        pod: PodRef,
     },
     /// Remove a pod, with its policy, services and shares
     #[command(visible_aliases = ["rm", "delete"], after_help = "Examples:\n  podgate pod remove john/myproject")]
@@ -168,9 +190,36 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             let changed = api.patch(&pod.path(), changes.body()).await?;
             output.done(&changed, &format!("changed pod {pod}"))
         }
+        Verb::Exec { pod, command } => {
+            let mut command = command.into_iter();
+            let program = command.next().context("no program to run")?;
+            inside(&pod, api, &program, command).await
+        }
+        Verb::Enter { pod } => {
+            let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+            inside(&pod, api, &shell, std::iter::empty()).await
+        }
         Verb::Remove { pod } => {
             api.delete(&pod.path()).await?;
             output.done(&Value::Null, &format!("removed pod {pod}"))
         }
     }
+}
+
+/// Becomes a program inside a pod's network.
+async fn inside(
+    pod: &PodRef,
+    api: &Api,
+    program: &OsStr,
+    args: impl Iterator<Item = OsString>,
+) -> anyhow::Result<()> {
+    let shown = api.get(&pod.path()).await?;
+    let id = text(&shown["id"]).parse().context("the API's answer has no id of a pod")?;
+    sidecar::enter(id).with_context(|| {
+        let node = named(&shown, "node");
+        format!("enter pod {pod} (it is on node {node}, {})", text(&shown["state"]))
+    })?;
+    // Does not come back, unless there is no such program.
+    let error = std::process::Command::new(program).args(args).exec();
+    Err(error).with_context(|| format!("run {}", program.display()))
 }

@@ -1,0 +1,217 @@
+//! The whole of podgate on one machine: the API says what shall be, and pods have it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use integration::edge::{self, Podgate, fleet::Api};
+use integration::machine::{self, Machine, ip};
+use integration::process::free_address;
+use integration::wait::until;
+use integration::world::World;
+use serde_json::{Value, json};
+
+use crate::node::{FAR, FARTHER, at};
+
+const TOKEN: &str = "the-administrators-token";
+
+/// A podgate with all its roles on a machine of the test's own.
+struct Site {
+    podgate: Podgate,
+    api: Api,
+    outside: Machine,
+}
+
+impl Site {
+    async fn start(settings: &[(&str, toml::Value)]) -> Self {
+        machine::alone();
+        let outside = Machine::with_cable("outside", "up0", "192.0.2.", "2001:db8::");
+        for address in FAR.iter().chain(&FARTHER) {
+            outside.ip(&format!("addr add {address} dev lo"));
+        }
+        ip("route add default via 192.0.2.2");
+        ip("-6 route add default via 2001:db8::2");
+        outside.answer(&[at(FAR, 80), at(FARTHER, 80)].concat());
+        let api = free_address();
+        let mut builder = edge::with_world(World::new())
+            .set("control.listen", api.to_string())
+            .set("control.admin_token", TOKEN)
+            .set("sidecar.node", "here");
+        for (key, value) in settings {
+            builder = builder.set(key, value.clone());
+        }
+        let podgate = builder.podgate().await;
+        let api = Api::at(api, TOKEN);
+        let site = Self { podgate, api, outside };
+        until("the node to register", async || {
+            let nodes = site.api.ok(Method::GET, "nodes", Value::Null).await;
+            nodes["items"].as_array().is_some_and(|nodes| !nodes.is_empty()).then_some(())
+        })
+        .await;
+        site.api.ok(Method::POST, "users", json!({"name": "john"})).await;
+        site
+    }
+
+    /// A pod on this node; its path in the API, once it is ready.
+    async fn pod(&self, name: &str) -> (String, Value) {
+        let made = self
+            .api
+            .ok(Method::POST, "pods", json!({"name": name, "owner": "john", "node": "here"}))
+            .await;
+        assert_eq!(made["state"], "pending");
+        let path = format!("pods/{}", made["id"].as_str().expect("an id"));
+        (path.clone(), self.is(&path, "ready").await)
+    }
+
+    async fn is(&self, path: &str, state: &str) -> Value {
+        until(state, async || {
+            let pod = self.api.ok(Method::GET, path, Value::Null).await;
+            (pod["state"] == state).then_some(pod)
+        })
+        .await
+    }
+}
+
+fn machine(pod: &Value) -> Machine {
+    Machine::named(&format!("podgate-{}", pod["id"].as_str().expect("an id")))
+}
+
+#[tokio::test]
+async fn a_pod_made_by_the_api_serves_what_runs_in_it() {
+    let site = Site::start(&[]).await;
+    let (path, pod) = site.pod("myproject").await;
+    assert_eq!(pod["address"], "10.100.0.2");
+    // What runs in the pod is reached by its name, through the edge on its node.
+    let inside = machine(&pod);
+    let address: Ipv4Addr = pod["address"].as_str().expect("one").parse().expect("an address");
+    inside.run(|| {
+        let listener = std::net::TcpListener::bind(("0.0.0.0", 3000)).expect("free");
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nfrom here");
+            }
+        });
+    });
+    let service = json!({"name": "app", "port": 3000, "visibility": "public"});
+    site.api.ok(Method::POST, &format!("{path}/services"), service).await;
+    until("the service to answer", async || {
+        let answer = site.podgate.get("app-myproject-john", "/").await;
+        (answer.status() == 200 && answer.body() == "from here").then_some(())
+    })
+    .await;
+    // And it reaches the world, as its node.
+    assert!(inside.tcp(at(FAR, 80)[0]).is_some());
+    // Gone from the API, it is gone from the machine, and its address is another's to have.
+    site.api.ok(Method::DELETE, &path, Value::Null).await;
+    until("nothing to be left of it", async || {
+        let left = ip("-o link").contains("pg-") || ip("netns list").contains("podgate-");
+        (!left).then_some(())
+    })
+    .await;
+    until("the address to be free", async || {
+        let (_, next) = site.pod(&format!("p{}", rand::random::<u16>())).await;
+        (next["address"] == address.to_string()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_policy_is_in_force_before_the_answer_is_old() {
+    let site = Site::start(&[]).await;
+    let (path, pod) = site.pod("myproject").await;
+    let inside = machine(&pod);
+    let [far, farther] = [FAR, FARTHER].map(|to| at(to, 80)[0]);
+    assert!(inside.tcp(far).is_some() && inside.tcp(farther).is_some());
+    let mut slowest = Duration::ZERO;
+    for (policy, open) in [
+        (json!({"egress": {"mode": "restricted", "cidrs": ["198.51.100.0/24:80"]}}), [true, false]),
+        (json!({"egress": {"mode": "open"}}), [true, true]),
+        (json!({"egress": {"mode": "restricted"}}), [false, false]),
+    ] {
+        site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+        let since = Instant::now();
+        until("the policy to be in force", async || {
+            ([inside.tcp(far).is_some(), inside.tcp(farther).is_some()] == open).then_some(())
+        })
+        .await;
+        slowest = slowest.max(since.elapsed());
+    }
+    // A probe that is refused takes its 400 ms; this bounds failures only.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_says_why_and_comes_when_it_can() {
+    let site = Site::start(&[]).await;
+    let (path, _) = site.pod("myproject").await;
+    let (other, _) = site.pod("other").await;
+    let policy = json!({"egress": {"mode": "restricted", "internal": ["databases"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    let failed = site.is(&path, "failed").await;
+    let reason = failed["reason"].as_str().expect("a reason");
+    assert!(reason.contains("`databases`") && reason.contains("sidecar.internal"), "{reason}");
+    site.is(&other, "ready").await;
+    site.api.ok(Method::DELETE, &format!("{path}/policy"), Value::Null).await;
+    site.is(&path, "ready").await;
+    // An operator's stop takes its network away; starting gives it the same address again.
+    let before = site.api.ok(Method::PATCH, &path, json!({"state": "stopped"})).await;
+    until("its network to be gone", async || {
+        let gone = !ip("netns list").contains(before["id"].as_str().expect("an id"));
+        gone.then_some(())
+    })
+    .await;
+    site.api.ok(Method::PATCH, &path, json!({"state": "pending"})).await;
+    let after = site.is(&path, "ready").await;
+    assert_eq!(after["address"], before["address"]);
+}
+
+#[tokio::test]
+async fn killed_and_started_again_it_goes_on() {
+    let mut site = Site::start(&[]).await;
+    let (_, pod) = site.pod("myproject").await;
+    let (gone, _) = site.pod("gone").await;
+    let held = machine(&pod).connect(at(FAR, 80)[0]).expect("open");
+    site.podgate.process().signal(rustix::process::Signal::KILL);
+    site.podgate.process().ended(Duration::from_secs(10)).await;
+    ip("link del pg-0a640003");
+    machine::program("nft", &["flush set inet podgate mode"]);
+    site.podgate.restart().await;
+    site.api.ok(Method::DELETE, &gone, Value::Null).await;
+    until("all to be as it shall be", async || {
+        let left = ip("-o link").matches("pg-").count();
+        (left == 1 && machine(&pod).tcp(at(FAR, 80)[0]).is_some()).then_some(())
+    })
+    .await;
+    assert!(machine::ask_again(&held).is_ok(), "what was open stays open");
+}
+
+#[tokio::test]
+async fn a_program_runs_in_a_pods_network() {
+    let site = Site::start(&[]).await;
+    let (_, pod) = site.pod("myproject").await;
+    let run = |words: &'static [&'static str]| {
+        let (url, token) = (site.api.url.clone(), site.api.token);
+        async move {
+            let ran = integration::process::Program::at(edge::podgate::binary())
+                .args(["pod", "exec", "john/myproject", "--"])
+                .args(words)
+                .env("PODGATE_URL", url)
+                .env("PODGATE_TOKEN", token)
+                .finish()
+                .await;
+            (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned())
+        }
+    };
+    let (links, _) = run(&["ip", "-4", "-o", "addr"]).await;
+    assert!(links.contains(pod["address"].as_str().expect("one")), "{links}");
+    let (resolver, _) = run(&["cat", "/etc/resolv.conf"]).await;
+    assert!(resolver.contains("nameserver 169.254.1.1"), "{resolver}");
+    let (_, said) = run(&["no-such-program"]).await;
+    assert!(said.contains("run no-such-program"), "{said}");
+    let here = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    assert!(!here.contains("169.254.1.1"), "the node keeps its own");
+    let _: SocketAddr = at(FAR, 80)[0];
+    drop(site.outside);
+}
