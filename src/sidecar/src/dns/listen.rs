@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::bytes::{Bytes, BytesMut};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::decide::Desk;
 use super::pods::{Admit, Asker, Pods};
@@ -183,30 +183,30 @@ async fn serve_tcp<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, listener: TcpListen
 async fn converse<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, stream: TcpStream, source: IpAddr) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let idle = desk.settings.idle;
-    let codec = LengthDelimitedCodec::builder()
-        .length_field_type::<u16>()
-        .max_frame_length(usize::from(u16::MAX))
-        .new_codec();
-    let mut wire = Framed::new(stream, codec);
+    let codec = |most: usize| {
+        let mut codec = LengthDelimitedCodec::builder();
+        codec.length_field_type::<u16>().max_frame_length(most).new_codec()
+    };
+    let (reader, writer) = stream.into_split();
+    // A length beyond that is an error before a byte of it is kept.
+    let mut queries = FramedRead::new(reader, codec(MAX_QUERY));
+    let mut answers = FramedWrite::new(writer, codec(usize::from(u16::MAX)));
     let mut answering: JoinSet<Option<Bytes>> = JoinSet::new();
     let mut until = Instant::now() + idle;
     loop {
         tokio::select! {
             Some(answer) = answering.join_next() => {
                 if let Ok(Some(answer)) = answer {
-                    timeout(idle, wire.send(answer)).await??;
+                    timeout(idle, answers.send(answer)).await??;
                 }
                 until = Instant::now() + idle;
             }
-            query = timeout_at(until, wire.next()) => match query {
+            query = timeout_at(until, queries.next()) => match query {
                 Ok(Some(query)) => {
                     let query = query?;
                     // Whose address it is may have changed since the last one.
                     let Some((asker, page)) = desk.asker(source) else { return Ok(()) };
                     until = Instant::now() + idle;
-                    if query.len() > MAX_QUERY {
-                        return Ok(());
-                    }
                     match page.enter() {
                         Some(place) => {
                             let desk = Arc::clone(&desk);
@@ -217,7 +217,7 @@ async fn converse<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, stream: TcpStream, s
                             });
                         }
                         // A connection cannot lose a query as UDP does.
-                        None => timeout(idle, wire.send(refused(&query))).await??,
+                        None => timeout(idle, answers.send(refused(&query))).await??,
                     }
                 }
                 // No more questions; those that are under way are answered yet.
@@ -230,7 +230,7 @@ async fn converse<P: Pods, A: Admit>(desk: Arc<Desk<P, A>>, stream: TcpStream, s
     }
     while let Some(answer) = answering.join_next().await {
         if let Ok(Some(answer)) = answer {
-            timeout(idle, wire.send(answer)).await??;
+            timeout(idle, answers.send(answer)).await??;
         }
     }
     Ok(())

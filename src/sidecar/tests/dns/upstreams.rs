@@ -192,6 +192,26 @@ async fn what_does_not_answer_the_query_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_packet_that_is_lost_is_sent_again() {
+    let lost = std::sync::Mutex::new(Vec::new());
+    let address = upstream(move |query| {
+        let mut lost = lost.lock().expect("the list");
+        if lost.contains(&query.metadata.id) {
+            return vec![bytes(&answer(query, vec![a("www.test.", [192, 0, 2, 1])]))];
+        }
+        lost.push(query.metadata.id);
+        vec![]
+    })
+    .await;
+    let world = World::with(settings(&[address]));
+    let pod = world.open_pod(1);
+    assert_eq!(
+        addresses(&pod.ask("www.test.", RecordType::A).await),
+        ips(&["192.0.2.1"])
+    );
+}
+
+#[tokio::test]
 async fn records_that_nobody_asked_for_are_neither_told_nor_opened_nor_kept() {
     let address = upstream(|query| {
         let mut answer = if query.queries[0].name == name("www.test.") {

@@ -217,12 +217,29 @@ async fn a_connection_that_says_nothing_whole_is_closed() {
     timeout(PATIENCE, dribble).await.expect("it is closed in the midst");
     let closed = timeout(PATIENCE, silent.read(&mut [0; 8])).await.expect("it is closed");
     assert_eq!(closed.expect("the end"), 0);
-    let mut long = pod.connect().await;
-    long.write_all(&[0xff, 0xff]).await.expect("write");
-    assert!(read_tcp(&mut long).await.is_none(), "more than any query");
     let mut live = pod.connect().await;
     write_tcp(&mut live, &[query("www.test.", RecordType::A)]).await;
     assert!(read_tcp(&mut live).await.is_some());
+}
+
+#[tokio::test]
+async fn a_length_beyond_any_query_closes_the_connection_at_once() {
+    let knot = Knot::start();
+    let mut settings = Settings::new(vec![knot.address]);
+    settings.idle = 10 * PATIENCE;
+    let world = World::with(settings);
+    let pod = world.open_pod(1);
+    let mut stream = pod.connect().await;
+    stream.write_all(&4097u16.to_be_bytes()).await.expect("write");
+    assert!(read_tcp(&mut stream).await.is_none(), "closed");
+    let mut padded = bytes(&query("www.test.", RecordType::A));
+    padded.resize(4096, 0);
+    let mut stream = pod.connect().await;
+    stream
+        .write_all(&[&4096u16.to_be_bytes(), &padded[..]].concat())
+        .await
+        .expect("write");
+    assert!(read_tcp(&mut stream).await.is_some(), "as long as a query may be");
 }
 
 #[tokio::test]

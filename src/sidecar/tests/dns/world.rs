@@ -272,15 +272,20 @@ pub(crate) fn read(packet: &[u8]) -> Message {
     message
 }
 
-/// Writes messages to a connection, each with its length.
-pub(crate) async fn write_tcp(stream: &mut TcpStream, messages: &[Message]) {
+/// Messages as a connection carries them, each with its length.
+pub(crate) fn framed(messages: &[Message]) -> Vec<u8> {
     let mut all = Vec::new();
     for message in messages {
         let packet = bytes(message);
         all.extend(u16::try_from(packet.len()).expect("it fits").to_be_bytes());
         all.extend(packet);
     }
-    stream.write_all(&all).await.expect("write");
+    all
+}
+
+/// Writes messages to a connection.
+pub(crate) async fn write_tcp(stream: &mut TcpStream, messages: &[Message]) {
+    stream.write_all(&framed(messages)).await.expect("write");
 }
 
 /// The next answer on a connection; `None` when it was closed.
