@@ -34,6 +34,7 @@ pub struct Builder {
     https: Option<u16>,
     store: Option<String>,
     signers: Vec<Signer>,
+    roles: Option<&'static str>,
 }
 
 /// An edge with public services at these hosts.
@@ -53,6 +54,7 @@ pub fn with_world(world: World) -> Builder {
         https: None,
         store: None,
         signers: vec![Signer::hs256("test")],
+        roles: None,
     };
     builder
         .set("edge.domain", DOMAIN)
@@ -97,6 +99,13 @@ impl Builder {
     #[must_use]
     pub fn signers(mut self, signers: impl IntoIterator<Item = Signer>) -> Self {
         self.signers = signers.into_iter().collect();
+        self
+    }
+
+    /// With these roles only, of those that its config has.
+    #[must_use]
+    pub fn roles(mut self, roles: &'static str) -> Self {
+        self.roles = Some(roles);
         self
     }
 

@@ -23,6 +23,7 @@ pub struct Podgate {
     pub store: Store,
     process: Process,
     config: PathBuf,
+    roles: Vec<&'static str>,
     /// Ended; the files are in their directory.
     former: Vec<Process>,
 }
@@ -63,10 +64,17 @@ impl Podgate {
         let config = dir.join("podgate.toml");
         std::fs::write(&config, builder.config_text(dir, &listen, authority.as_deref())).expect("write the config");
         let store = Store::open(&url).await.expect("open the store");
-        let Builder { mut world, signers, .. } = builder;
+        let Builder {
+            mut world,
+            signers,
+            roles,
+            ..
+        } = builder;
         world.plant(&store).await;
 
-        let process = Program::at(binary()).args(["run", "-c"]).arg(&config).start_in(home);
+        let roles: Vec<_> = roles.into_iter().flat_map(|roles| ["--roles", roles]).collect();
+        let program = Program::at(binary()).args(["run", "-c"]).arg(&config);
+        let process = program.args(&roles).start_in(home);
         let access = Access {
             world,
             signers,
@@ -80,6 +88,7 @@ impl Podgate {
             store,
             process,
             config,
+            roles,
             former: Vec::new(),
         };
         running.ready().await;
@@ -115,7 +124,10 @@ impl Podgate {
     /// Kills it, so that it can tidy nothing up, and starts it again on its files.
     pub async fn restart(&mut self) {
         self.process.signal(Signal::KILL);
-        let again = Program::at(binary()).args(["run", "-c"]).arg(&self.config);
+        let again = Program::at(binary())
+            .args(["run", "-c"])
+            .arg(&self.config)
+            .args(&self.roles);
         until("the killed podgate to be gone", async || {
             (!self.process.is_running()).then_some(())
         })

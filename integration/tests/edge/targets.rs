@@ -166,6 +166,7 @@ async fn a_pod_on_another_machine_is_reached_at_its_node() {
     let world = World::new().service(LABEL, Visibility::Public, []);
     let edge = edge::with_world(world)
         .set("sidecar.node", "here")
+        .roles("edge")
         // The origins' ports, whatever they are.
         .set("sidecar.port_range", "1024-65535")
         .podgate()

@@ -45,7 +45,10 @@ impl Site {
         let site = Self { podgate, api, outside };
         until("the node to register", async || {
             let nodes = site.api.ok(Method::GET, "nodes", Value::Null).await;
-            nodes["items"].as_array().is_some_and(|nodes| !nodes.is_empty()).then_some(())
+            nodes["items"]
+                .as_array()
+                .is_some_and(|nodes| !nodes.is_empty())
+                .then_some(())
         })
         .await;
         site.api.ok(Method::POST, "users", json!({"name": "john"})).await;
@@ -56,7 +59,11 @@ impl Site {
     async fn pod(&self, name: &str) -> (String, Value) {
         let made = self
             .api
-            .ok(Method::POST, "pods", json!({"name": name, "owner": "john", "node": "here"}))
+            .ok(
+                Method::POST,
+                "pods",
+                json!({"name": name, "owner": "john", "node": "here"}),
+            )
             .await;
         assert_eq!(made["state"], "pending");
         let path = format!("pods/{}", made["id"].as_str().expect("an id"));
@@ -126,7 +133,10 @@ async fn a_policy_is_in_force_before_the_answer_is_old() {
     assert!(inside.tcp(far).is_some() && inside.tcp(farther).is_some());
     let mut slowest = Duration::ZERO;
     for (policy, open) in [
-        (json!({"egress": {"mode": "restricted", "cidrs": ["198.51.100.0/24:80"]}}), [true, false]),
+        (
+            json!({"egress": {"mode": "restricted", "cidrs": ["198.51.100.0/24:80"]}}),
+            [true, false],
+        ),
         (json!({"egress": {"mode": "open"}}), [true, true]),
         (json!({"egress": {"mode": "restricted"}}), [false, false]),
     ] {
@@ -151,9 +161,14 @@ async fn what_cannot_be_had_says_why_and_comes_when_it_can() {
     site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
     let failed = site.is(&path, "failed").await;
     let reason = failed["reason"].as_str().expect("a reason");
-    assert!(reason.contains("`databases`") && reason.contains("sidecar.internal"), "{reason}");
+    assert!(
+        reason.contains("`databases`") && reason.contains("sidecar.internal"),
+        "{reason}"
+    );
     site.is(&other, "ready").await;
-    site.api.ok(Method::DELETE, &format!("{path}/policy"), Value::Null).await;
+    site.api
+        .ok(Method::DELETE, &format!("{path}/policy"), Value::Null)
+        .await;
     site.is(&path, "ready").await;
     // An operator's stop takes its network away; starting gives it the same address again.
     let before = site.api.ok(Method::PATCH, &path, json!({"state": "stopped"})).await;
@@ -176,7 +191,7 @@ async fn killed_and_started_again_it_goes_on() {
     site.podgate.process().signal(rustix::process::Signal::KILL);
     site.podgate.process().ended(Duration::from_secs(10)).await;
     ip("link del pg-0a640003");
-    machine::program("nft", &["flush set inet podgate mode"]);
+    machine::program("nft", &["flush map inet podgate mode"]);
     site.podgate.restart().await;
     site.api.ok(Method::DELETE, &gone, Value::Null).await;
     until("all to be as it shall be", async || {
@@ -201,7 +216,10 @@ async fn a_program_runs_in_a_pods_network() {
                 .env("PODGATE_TOKEN", token)
                 .finish()
                 .await;
-            (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned())
+            (
+                String::from_utf8_lossy(&ran.stdout).into_owned(),
+                String::from_utf8_lossy(&ran.stderr).into_owned(),
+            )
         }
     };
     let (links, _) = run(&["ip", "-4", "-o", "addr"]).await;
@@ -214,4 +232,97 @@ async fn a_program_runs_in_a_pods_network() {
     assert!(!here.contains("169.254.1.1"), "the node keeps its own");
     let _: SocketAddr = at(FAR, 80)[0];
     drop(site.outside);
+}
+
+/// A name server of the world's, on this machine.
+async fn name_server(address: SocketAddr) -> integration::process::Process {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let dir = home.path().to_owned();
+    let zone = format!(
+        "$ORIGIN test.\n$TTL 300\n@ SOA ns me 1 3600 600 86400 30\n@ NS ns\nns A 192.0.2.53\n\
+         far A {}\nfar AAAA {}\nalias CNAME far\nfarther A {}\ninside A 10.9.0.2\n",
+        FAR[0], FAR[1], FARTHER[0]
+    );
+    std::fs::write(dir.join("test.zone"), zone).expect("write the zone");
+    let config = format!(
+        "server:\n  rundir: {0}\n  listen: 127.0.0.1@{1}\ndatabase:\n  storage: {0}/db\n\
+         zone:\n  - domain: test.\n    file: {0}/test.zone\n",
+        dir.display(),
+        address.port()
+    );
+    std::fs::write(dir.join("knot.conf"), config).expect("write the config");
+    std::fs::create_dir(dir.join("db")).expect("make a directory");
+    let program = integration::process::Program::find("knotd", "knot (Debian)");
+    let mut server = program.arg("-c").arg(dir.join("knot.conf")).start_in(home);
+    server.listening(address).await;
+    server
+}
+
+fn resolve(pod: &Machine, name: &str, kind: &str) -> String {
+    pod.run(|| machine::program("kdig", &["@169.254.1.1", name, kind, "+timeout=3", "+retry=1"]))
+}
+
+#[tokio::test]
+async fn a_name_opens_the_way_to_what_it_leads_to() {
+    let resolver = free_address();
+    let site = Site::start(&[("sidecar.dns", vec![resolver.to_string()].into())]).await;
+    // On the machine that the site has made.
+    let _server = name_server(resolver).await;
+    let (path, pod) = site.pod("myproject").await;
+    let inside = machine(&pod);
+    site.outside.answer(&at(FAR, 81));
+    let policy = json!({"egress": {"mode": "restricted", "domains": ["far.test:80", "alias.test:80"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    let [far, farther] = [FAR, FARTHER].map(|to| at(to, 80)[0]);
+    until("the policy to be in force", async || {
+        inside.tcp(farther).is_none().then_some(())
+    })
+    .await;
+    assert_eq!(
+        inside.tcp(far),
+        None,
+        "its address opens nothing before its name was asked for"
+    );
+    let refused = resolve(&inside, "farther.test", "A");
+    assert!(refused.contains("status: REFUSED"), "{refused}");
+    let told = resolve(&inside, "alias.test", "A");
+    assert!(told.contains(FAR[0]), "{told}");
+    assert!(inside.tcp(far).is_some(), "as soon as it was told");
+    assert_eq!(inside.tcp(at(FAR, 80)[1]), None, "IPv6 was not asked for");
+    assert_eq!(inside.udp(far), None, "its rule is of TCP");
+    assert_eq!([inside.tcp(at(FAR, 81)[0]), inside.tcp(farther)], [None, None]);
+    assert!(!inside.ping(far.ip()));
+    assert!(resolve(&inside, "nowhere.test", "A").contains("REFUSED"));
+    // Another pod has not learned it.
+    let (other_path, other) = site.pod("other").await;
+    site.api
+        .ok(
+            Method::PUT,
+            &format!("{other_path}/policy"),
+            json!({"egress": {"mode": "restricted", "domains": ["far.test:80"]}}),
+        )
+        .await;
+    let other = machine(&other);
+    until("its policy to be in force", async || {
+        other.tcp(far).is_none().then_some(())
+    })
+    .await;
+    // A policy without the name closes what the name has opened.
+    let held = inside.connect(far).expect("open");
+    assert!(machine::ask_again(&held).is_ok());
+    let policy = json!({"egress": {"mode": "restricted", "domains": ["farther.test:80"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    until("it to be closed", async || inside.tcp(far).is_none().then_some(())).await;
+    assert!(machine::ask_again(&held).is_err(), "and what went through it");
+    assert!(resolve(&inside, "farther.test", "A").contains(FARTHER[0]));
+    assert!(inside.tcp(farther).is_some());
+    // A name that leads inside opens nothing there.
+    let policy = json!({"egress": {"mode": "restricted", "domains": ["inside.test:80"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    until("the name to be allowed", async || {
+        let told = resolve(&inside, "inside.test", "A");
+        assert!(!told.contains("10.9.0.2"), "{told}");
+        told.contains("NOERROR").then_some(())
+    })
+    .await;
 }

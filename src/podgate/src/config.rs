@@ -268,6 +268,7 @@ impl Config {
             ("edge.domain", old.domain != new_options.domain),
             ("edge.host_template", old.host_template != new_options.host_template),
             ("control", control(self) != control(new)),
+            ("sidecar", self.sidecar != new.sidecar),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)

@@ -57,21 +57,25 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     let store = runtime
         .block_on(follow::open(config.store.clone(), !with_edge))
         .context("open the store")?;
+    if roles.contains(&Role::Sidecar)
+        && let Some(config) = config.sidecar.clone()
+    {
+        crate::node::start(&runtime, config, store.clone())?;
+    }
+    if !with_edge && !roles.contains(&Role::Control) {
+        runtime.block_on(stopped(signals));
+        return Ok(());
+    }
     let issuer = Arc::new(Issuer::load_or_create(
         &config.store.data_dir,
         &config.edge.options.domain,
     )?);
     // Sessions are signed where they are asked for, tokens and tickets by the API: every
-    // process has a key, and tells all edges its public half.
+    // process that does has a key, and tells all edges its public half.
     let published = publish(store.clone(), issuer.public()).boxed().shared();
     runtime.spawn(keep_published(store.clone(), issuer.public(), published.clone()));
     if roles.contains(&Role::Control) {
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
-    }
-    if roles.contains(&Role::Sidecar)
-        && let Some(config) = config.sidecar.clone()
-    {
-        crate::node::start(&runtime, config, store.clone())?;
     }
     if with_edge {
         let credentials = Credentials::new(issuer, store.clone(), runtime.handle().clone());

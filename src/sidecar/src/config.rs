@@ -21,7 +21,7 @@ const CONNECTIONS: u32 = 16_384;
 const OPENING: u32 = 1_000;
 
 /// How this node gives pods their networks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `node`: its name.
     pub node: Name,

@@ -71,10 +71,8 @@ pub(crate) enum Verb {
         changes: Changes,
     },
     /// Run a program in a pod's network: on the machine that the pod is on, as root
-    #[command(
-        after_help = "Examples:\n  podgate pod exec john/myproject -- ss -tlnp\n  \
-                      podgate pod exec john/myproject -- curl -s https://example.com"
-    )]
+    #[command(after_help = "Examples:\n  podgate pod exec john/myproject -- ss -tlnp\n  \
+                      podgate pod exec john/myproject -- curl -s https://example.com")]
     Exec {
         /// OWNER/POD, or its id
         pod: PodRef,
@@ -207,14 +205,11 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
 }
 
 /// Becomes a program inside a pod's network.
-async fn inside(
-    pod: &PodRef,
-    api: &Api,
-    program: &OsStr,
-    args: impl Iterator<Item = OsString>,
-) -> anyhow::Result<()> {
+async fn inside(pod: &PodRef, api: &Api, program: &OsStr, args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     let shown = api.get(&pod.path()).await?;
-    let id = text(&shown["id"]).parse().context("the API's answer has no id of a pod")?;
+    let id = text(&shown["id"])
+        .parse()
+        .context("the API's answer has no id of a pod")?;
     sidecar::enter(id).with_context(|| {
         let node = named(&shown, "node");
         format!("enter pod {pod} (it is on node {node}, {})", text(&shown["state"]))

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::guard::Suffix;
 
 /// How the pods' DNS behaves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Resolvers that do recursion, asked in this order.
     pub upstreams: Vec<SocketAddr>,
