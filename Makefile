@@ -56,7 +56,7 @@ bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, limits,
 	@.ci/tools test bench
 	cargo build --profile dist --locked -p podgate
 	cargo run --release --locked -p perf --bin compare
-	cargo bench --locked -p perf
+	cargo bench --profile dist --locked -p perf
 	cargo run --release --locked -p perf --bin table-size
 	cargo run --release --locked -p perf --bin token-cache
 	cargo run --release --locked -p perf --bin limit-size

@@ -60,7 +60,7 @@ impl Node {
             gateway: GATEWAY,
             pods: "10.100.0.0/16".parse().expect("a network"),
             pods6: Some("fd00:64::/112".parse().expect("a network")),
-            connections: 200,
+            connections: 100,
             opening: 500,
         }
     }

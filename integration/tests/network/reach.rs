@@ -30,8 +30,17 @@ fn check(from: &Machine, who: &str, ways: &[Way]) {
             .flat_map(|way| way.to.map(|to| (way, to)))
             .map(|(way, to)| {
                 scope.spawn(move || {
-                    let got = [from.tcp(to).is_some(), from.udp(to).is_some(), from.ping(to.ip())];
-                    let as_expected = got == [way.tcp, way.udp, way.ping];
+                    let ask = || [from.tcp(to).is_some(), from.udp(to).is_some(), from.ping(to.ip())];
+                    let expected = [way.tcp, way.udp, way.ping];
+                    let mut got = ask();
+                    // A busy machine may lose an answer; nothing that is closed gets one.
+                    for _ in 0..3 {
+                        if got.iter().zip(expected).any(|(got, expected)| expected && !got) {
+                            let again = ask();
+                            got.iter_mut().zip(again).for_each(|(got, again)| *got |= again);
+                        }
+                    }
+                    let as_expected = got == expected;
                     (!as_expected).then(|| format!("{who}: {} {to}: tcp, udp, ping {got:?}", way.what))
                 })
             })
@@ -225,9 +234,9 @@ fn a_tighter_policy_ends_what_it_does_not_allow() {
 fn one_pod_cannot_use_up_the_nodes_connections() {
     let (node, open, restricted, _) = node();
     let far = at(FAR, 80)[0];
-    let held: Vec<_> = (0..250).filter_map(|_| open.machine().connect(far).ok()).collect();
-    assert!(held.len() <= 200, "{}", held.len());
-    assert!(held.len() > 150, "{}", held.len());
+    let held: Vec<_> = (0..115).filter_map(|_| open.machine().connect(far).ok()).collect();
+    assert!(held.len() <= 100, "{}", held.len());
+    assert!(held.len() > 75, "{}", held.len());
     assert!(restricted.machine().tcp(far).is_some(), "another pod is not held up");
     drop((held, node));
 }
