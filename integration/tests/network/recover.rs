@@ -3,7 +3,7 @@
 use std::fs;
 
 use integration::machine::{ip, program};
-use sidecar::plan;
+use sidecar::{Base, Kernel, plan};
 
 use crate::node::{Node, Pod, rules};
 
@@ -148,4 +148,22 @@ fn what_others_break_is_mended_and_theirs_is_left_alone() {
     assert!(other.machine().ping("192.0.2.2".parse().expect("an address")));
     assert!(ip("netns list").contains("theirs") && ip("-o link").contains("pg-theirs"));
     assert!(program("nft", &["list ruleset"]).contains("table inet theirs"));
+}
+
+/// As a later version, or a config that was changed, finds it.
+#[test]
+fn a_table_of_other_settings_is_replaced() {
+    let mut node = Node::start();
+    let [pod] = pods(&mut node, 1..2)[..] else { panic!("one") };
+    node.reconcile();
+    let settings = Base {
+        connections: 77,
+        ..Node::base()
+    };
+    node.kernel = Kernel::open(settings).expect("root may");
+    assert!(node.is_settled().is_err());
+    node.reconcile();
+    node.is_settled().expect("settled");
+    assert!(program("nft", &["list", "table", "inet", "podgate"]).contains("ct count over 77"));
+    assert!(pod.machine().ping("192.0.2.2".parse().expect("an address")));
 }

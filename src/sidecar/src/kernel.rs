@@ -134,10 +134,12 @@ impl Kernel {
             .filter(|name| self.has_resolver(name))
             .cloned()
             .collect();
+        let elements = match nft::is_loaded(&mut self.netfilter, &self.base).doing("look for the table")? {
+            true => nft::elements(&mut self.netfilter, Set::ALL.iter().copied()).doing("list elements")?,
+            false => None,
+        };
         Ok(Observed {
-            elements: nft::elements(&mut self.netfilter, Set::ALL.iter().copied())
-                .doing("list elements")?
-                .map(|all| all.into_iter().collect()),
+            elements: elements.map(|all| all.into_iter().collect()),
             routes: of_ours(link::routes(&mut self.route).doing("list routes")?),
             neighbours: of_ours(link::neighbours(&mut self.route).doing("list neighbours")?),
             resolvers,

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsFd as _;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -15,11 +16,17 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::time::TimeVal;
 
 /// Room for one answer of the kernel, which never writes larger ones (NLMSG_GOODSIZE).
 const BUFFER: usize = 64 * 1024;
 /// Room for the answers to a large batch.
 const RECEIVE: usize = 8 << 20;
+
+/// How long the kernel may take to answer: no work of ours takes it as long.
+const PATIENCE: TimeVal = TimeVal::new(10, 0);
 
 /// A socket to the kernel, of the namespace that its thread was in.
 #[derive(Debug)]
@@ -53,6 +60,8 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
         // A batch is acknowledged message by message; without the sender's own text.
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(i32::try_from(RECEIVE).unwrap_or(i32::MAX))?;
+        // The kernel answers in microseconds; an answer that was lost must not be waited for.
+        setsockopt(&socket.as_fd(), ReceiveTimeout, &PATIENCE)?;
         Ok(Self {
             socket,
             port,

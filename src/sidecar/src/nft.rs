@@ -1,6 +1,7 @@
 //! The packet filter: one table that never changes, and the elements of its sets, which
 //! are all that a pod is to it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
@@ -55,8 +56,19 @@ impl Base {
         address == self.gateway || address == GATEWAY6
     }
 
+    /// A name that no table of another text or other settings has.
+    fn mark(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.lines().hash(&mut hasher);
+        format!("is_{:016x}", hasher.finish())
+    }
+
     /// The table as `nft -f` takes it.
     fn text(&self) -> String {
+        self.lines().replace("@MARK@", &self.mark())
+    }
+
+    fn lines(&self) -> String {
         let masquerade6 = self.pods6.map(|pods| format!("ip6 saddr {pods} masquerade"));
         include_str!("nft/table.nft")
             .replace("@GATEWAY4@", &self.gateway.to_string())
@@ -141,6 +153,28 @@ pub(crate) fn lend(netlink: &mut Netlink<NetfilterMessage>, elements: &[(Element
     netlink.transact(messages)
 }
 
+/// Whether the table is there, and as these settings make it.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn is_loaded(netlink: &mut Netlink<NetfilterMessage>, base: &Base) -> io::Result<bool> {
+    match netlink.dump(in_set(&base.mark())) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks for the elements of a set.
+fn in_set(name: &str) -> NetfilterMessage {
+    in_table(NfTablesMessage::GetSetElement(SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(name.to_owned()),
+        ],
+    }))
+}
+
 /// The elements of these sets; nothing when there is no such table.
 ///
 /// # Errors
@@ -151,13 +185,7 @@ pub(crate) fn elements(
 ) -> io::Result<Option<Vec<Element>>> {
     let mut all = Vec::new();
     for set in sets {
-        let asked = NfTablesMessage::GetSetElement(SetElementMessage {
-            attributes: vec![
-                SetElementList::Table(TABLE.to_owned()),
-                SetElementList::Set(set.name().to_owned()),
-            ],
-        });
-        let answers = match netlink.dump(in_table(asked)) {
+        let answers = match netlink.dump(in_set(set.name())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
