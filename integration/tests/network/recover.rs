@@ -154,7 +154,9 @@ fn what_others_break_is_mended_and_theirs_is_left_alone() {
 #[test]
 fn a_table_of_other_settings_is_replaced() {
     let mut node = Node::start();
-    let [pod] = pods(&mut node, 1..2)[..] else { panic!("one") };
+    let [pod] = pods(&mut node, 1..2)[..] else {
+        panic!("one")
+    };
     node.reconcile();
     let settings = Base {
         connections: 77,

@@ -78,8 +78,10 @@ pub struct Agent<L> {
     node: Option<NodeId>,
     /// The names that each pod may resolve, as its doors were last set.
     domains: BTreeMap<PodId, Arc<[DomainRule]>>,
-    /// What was last said of each pod.
-    said: BTreeMap<PodId, (PodState, Option<String>)>,
+    /// Pods that lost names, and may have what these led to still.
+    owed: BTreeSet<PodId>,
+    /// Whether everything has been seen to once: before that nobody knows what was left undone.
+    begun: bool,
     complaints: Vec<String>,
 }
 
@@ -105,7 +107,8 @@ impl<L: Ledger> Agent<L> {
             told: Told::default(),
             node: None,
             domains: BTreeMap::new(),
-            said: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            begun: false,
             complaints: Vec::new(),
         })
     }
@@ -190,8 +193,9 @@ impl<L: Ledger> Agent<L> {
                 }
             }
         }
-        let changed = self.change_doors(&desired);
-        let (desired, done) = self.work(desired, changed).await?;
+        let lost = self.change_doors(&desired);
+        self.owed.extend(lost);
+        let (desired, done) = self.work(desired).await?;
         complaints.extend(done.errors.iter().cloned());
         let settled = complaints.is_empty() && done.failed.is_empty();
         self.complain(complaints);
@@ -234,7 +238,8 @@ impl<L: Ledger> Agent<L> {
     }
 
     /// Has the kernel brought to what shall be, on a thread that may block.
-    async fn work(&mut self, desired: Desired, changed: BTreeSet<PodId>) -> Result<(Desired, Done), Unsettled> {
+    async fn work(&mut self, desired: Desired) -> Result<(Desired, Done), Unsettled> {
+        let (changed, begun) = (self.owed.clone(), self.begun);
         let kernel = match self.kernel.take() {
             Some(kernel) => Ok(kernel),
             // Its last work panicked, which was said then.
@@ -251,7 +256,13 @@ impl<L: Ledger> Agent<L> {
                 None => kernel.observe(),
             };
             let worked = observed.map(|mut observed| {
-                let plan = plan(&desired, &observed, kernel.mtu(), &changed);
+                let mut plan = plan(&desired, &observed, kernel.mtu(), &changed);
+                if !begun {
+                    // A kill may have come between a rule's end and that of what went by it.
+                    // (What went by a name may outlive what the name had opened.)
+                    let judged = desired.pods.values().filter(|pod| pod.domains.is_empty());
+                    plan.judge.extend(judged.map(|pod| pod.id));
+                }
                 let done = kernel.apply(&desired, plan, &mut observed, |_| ());
                 (observed, done)
             });
@@ -266,6 +277,10 @@ impl<L: Ledger> Agent<L> {
                 // After a failure nothing is taken for granted.
                 let sound = done.failed.is_empty() && done.errors.is_empty();
                 self.observed = sound.then_some(observed);
+                self.begun |= sound;
+                if sound {
+                    self.owed.clear();
+                }
                 Ok((desired, done))
             }
             Err(error) => {
@@ -286,11 +301,32 @@ impl<L: Ledger> Agent<L> {
             if held.is_empty() {
                 return Ok(());
             }
+            self.flush(&held).await?;
             self.ledger.release(node, &held).await
         };
         if let Err(error) = released.await {
             tracing::warn!(%error, "release addresses");
         }
+    }
+
+    /// Whoever gets these next shall get nobody's connections with them.
+    async fn flush(&mut self, addresses: &[Ipv4Addr]) -> Result<(), LedgerError> {
+        let all = addresses.iter().flat_map(|address| {
+            let six = self.config.six(*address).map(IpAddr::V6);
+            [Some(IpAddr::V4(*address)), six].into_iter().flatten()
+        });
+        let all = all.collect();
+        let mut kernel = self
+            .kernel
+            .take()
+            .ok_or_else(|| LedgerError::new("the kernel is out of reach"))?;
+        let work = tokio::task::spawn_blocking(move || {
+            let flushed = kernel.flush(&all);
+            (kernel, flushed)
+        });
+        let (kernel, flushed) = work.await.map_err(LedgerError::new)?;
+        self.kernel = Some(kernel);
+        flushed.map_err(LedgerError::new)
     }
 
     async fn report(&mut self, node: NodeId, desired: &Desired, done: Done) -> Result<(), Unsettled> {
@@ -303,7 +339,8 @@ impl<L: Ledger> Agent<L> {
         now.extend(failed);
         let reports: Vec<Report> = now
             .iter()
-            .filter(|(pod, state)| self.said.get(pod) != Some(state))
+            // As the feed has it: whoever says something else of it is told.
+            .filter(|(pod, (state, why))| !self.told.says(**pod, *state, why.as_deref()))
             .map(|(pod, (state, why))| (*pod, *state, why.clone()))
             .collect();
         if !reports.is_empty() {
@@ -318,7 +355,6 @@ impl<L: Ledger> Agent<L> {
                 }
             }
         }
-        self.said = now;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::config::Section;
@@ -121,6 +121,14 @@ impl Config {
     /// `pod_cidr`.
     pub fn pods(&self) -> Ipv4Net {
         self.base.pods
+    }
+
+    /// The IPv6 address that goes with an address, as far into its network as that.
+    pub(crate) fn six(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        let offset = address.to_bits().checked_sub(self.base.pods.network().to_bits())?;
+        Some(Ipv6Addr::from_bits(
+            self.base.pods6?.network().to_bits() | u128::from(offset),
+        ))
     }
 
     /// `pod_cidr6`.

@@ -101,6 +101,12 @@ impl Told {
         self.complete
     }
 
+    /// Whether that is how a pod does, as far as is known.
+    pub(crate) fn says(&self, pod: PodId, state: PodState, why: Option<&str>) -> bool {
+        let pod = self.pods.get(&pod);
+        pod.is_some_and(|pod| pod.state == state && pod.reason.as_deref() == why)
+    }
+
     /// Takes in a pod's addresses before the feed brings them.
     pub(crate) fn address(&mut self, pod: PodId, address: IpAddr, address6: Option<Ipv6Addr>) {
         if let Some(pod) = self.pods.get_mut(&pod) {

@@ -163,6 +163,15 @@ impl Kernel {
         Ok(())
     }
 
+    /// Forgets all connections of addresses, before somebody else gets them.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(crate) fn flush(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.forget(addresses, Vec::new(), &BTreeSet::new())
+            .doing("forget connections")
+    }
+
     /// The numbers that the kernel knows our sockets by, in news of changes.
     pub(crate) fn ports(&self) -> Vec<u32> {
         vec![self.route.port(), self.netfilter.port()]
@@ -190,14 +199,15 @@ impl Kernel {
             match nft::load(&self.base) {
                 Ok(()) => observed.elements = Some(BTreeSet::new()),
                 Err(error) => {
-                    // Without it nothing would be closed: nobody is let in.
+                    // Without it everything is open.
                     done.fail(None, "put the packet filter's table in", &error);
+                    self.close(desired, observed, &mut done);
                     return done;
                 }
             }
         }
         before("shut");
-        self.shut(&plan.shut, observed, &mut done);
+        self.shut(&plan.shut, desired, observed, &mut done);
         for remnant in &plan.remnants {
             self.remove(remnant, observed, &mut done, &mut before);
         }
@@ -209,6 +219,7 @@ impl Kernel {
                 done.fail(None, "forget connections", &error);
             }
         }
+        let mut made = BTreeSet::new();
         for (id, steps) in plan.pods {
             let Some(pod) = desired.pods.get(&id) else { continue };
             for step in steps {
@@ -217,45 +228,55 @@ impl Kernel {
                     done.fail(Some(id), step.doing(), &error);
                     break;
                 }
+                if step == Step::Inside {
+                    made.insert(names::link(pod.address));
+                }
             }
         }
         before("wait");
-        self.wait(desired, observed, &mut done);
+        self.wait(made, observed, &mut done);
         before("admit");
         self.admit(plan.admit, observed, &mut done);
         before("end");
         done
     }
 
-    /// A pod whose link carries nothing yet is not ready.
-    fn wait(&mut self, desired: &Desired, observed: &mut Observed, done: &mut Done) {
-        let quiet = observed.links.iter().filter(|(_, link)| link.up && !link.carries);
-        let quiet: BTreeSet<String> = quiet.map(|(name, _)| name.clone()).collect();
-        if quiet.is_empty() {
+    /// A pod whose link carries nothing yet is not ready. One whose pod has taken its end
+    /// down is the pod's affair.
+    fn wait(&mut self, made: BTreeSet<String>, observed: &mut Observed, done: &mut Done) {
+        if made.is_empty() {
             return;
         }
-        match link::wait(&mut self.route, quiet.clone()) {
+        match link::wait(&mut self.route, made.clone()) {
             Ok(left) => {
-                for name in quiet.difference(&left) {
+                for name in made.difference(&left) {
                     if let Some(link) = observed.links.get_mut(name) {
                         link.carries = true;
                     }
                 }
-                for pod in desired
-                    .pods
-                    .values()
-                    .filter(|pod| left.contains(&names::link(pod.address)))
-                {
-                    done.failed.entry(pod.id).or_insert_with(|| {
-                        "its link is up and carries nothing: the pod has taken its end down".to_owned()
-                    });
+                if !left.is_empty() {
+                    tracing::debug!(links = ?left, "up, and carry nothing");
                 }
             }
             Err(error) => done.fail(None, "wait for links", &error),
         }
     }
 
-    fn shut(&mut self, elements: &[Element], observed: &mut Observed, done: &mut Done) {
+    /// Takes all pods' links down: there are no rules.
+    fn close(&mut self, desired: &Desired, observed: &mut Observed, done: &mut Done) {
+        for link in observed.links.values_mut().filter(|link| link.up) {
+            match link::down(&mut self.route, link.index) {
+                Ok(()) => (link.up, link.carries) = (false, false),
+                Err(error) => done.fail(None, "take a link down", &error),
+            }
+        }
+        for pod in desired.pods.keys() {
+            let why = "the node has no rules for pods' traffic, and their links are down";
+            done.failed.entry(*pod).or_insert_with(|| why.to_owned());
+        }
+    }
+
+    fn shut(&mut self, elements: &[Element], desired: &Desired, observed: &mut Observed, done: &mut Done) {
         let together = nft::change(&mut self.netfilter, elements, &[]);
         let there = observed.elements.get_or_insert_default();
         if together.is_ok() {
@@ -269,7 +290,13 @@ impl Kernel {
             match nft::change(&mut self.netfilter, std::slice::from_ref(element), &[]) {
                 Ok(()) => drop(there.remove(element)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => drop(there.remove(element)),
-                Err(error) => done.fail(None, "take an element out", &error),
+                Err(error) => {
+                    let of = desired
+                        .pods
+                        .values()
+                        .find(|pod| names::link(pod.address) == element.about());
+                    done.fail(of.map(|pod| pod.id), "take from it what it had", &error);
+                }
             }
         }
     }
@@ -317,11 +344,16 @@ impl Kernel {
                 .filter(|element| element.set.is_learned() && element.about() == link);
             mine.into_iter().any(|element| element.has(to, protocol, port))
         };
+        let judged_any = !judged.is_empty();
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
         for pod in judged {
             of.insert(pod.address.into(), pod);
             of.extend(pod.address6.map(|address| (address.into(), pod)));
         }
+        let own: BTreeSet<IpAddr> = match judged_any {
+            true => link::addresses(&mut self.route)?.into_iter().collect(),
+            false => BTreeSet::new(),
+        };
         let forgotten = conntrack::forget(&mut self.netfilter, |flow| {
             let gone = [flow.from, flow.to, flow.answers]
                 .iter()
@@ -334,9 +366,8 @@ impl Kernel {
                     && !self.base.answers(flow.answers)
             });
             let refused_in = of.get(&flow.answers).is_some_and(|pod| {
-                // The node's own is not forwarded, and is judged by where it goes out.
-                !pod.rules.lets_in(Some(flow.from), flow.protocol, flow.port)
-                    && !pod.rules.lets_in(None, flow.protocol, flow.port)
+                let from = Some(flow.from).filter(|from| !own.contains(from));
+                !pod.rules.lets_in(from, flow.protocol, flow.port)
             });
             gone || refused_out || refused_in
         })?;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
@@ -151,6 +151,9 @@ pub(crate) fn create(netlink: &mut Route, wire: &Wire<'_>, namespace: &File) -> 
     let mut message = LinkMessageBuilder::<LinkVeth>::new(&name, names::INSIDE)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .mtu(wire.mtu)
+        // Both ends know each other: nothing that a pod asks fills the node's table of
+        // neighbours, which all links share.
+        .arp(false)
         .build();
     message.attributes.push(hardware(End::Node));
     // A link that is only being made takes no alias.
@@ -168,6 +171,32 @@ pub(crate) fn create(netlink: &mut Route, wire: &Wire<'_>, namespace: &File) -> 
 /// What the kernel says.
 pub(crate) fn up(netlink: &mut Route, index: u32) -> io::Result<()> {
     netlink.tell(set_up(index), 0)
+}
+
+/// Takes a link down: nothing passes.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn down(netlink: &mut Route, index: u32) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(index).down().build();
+    netlink.tell(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// The node's own addresses.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn addresses(netlink: &mut Route) -> io::Result<Vec<IpAddr>> {
+    let answers = netlink.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+    let local = |answer| match answer {
+        RouteNetlinkMessage::NewAddress(message) => message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
+            _ => None,
+        }),
+        _ => None,
+    };
+    Ok(answers.into_iter().filter_map(local).collect())
 }
 
 /// Waits until links carry packets, for a second at most; those that do not by then.

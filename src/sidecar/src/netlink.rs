@@ -17,7 +17,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::sockopt::{ReceiveTimeout, SndBufForce};
 use nix::sys::time::TimeVal;
 
 /// Room for one answer of the kernel, which never writes larger ones (NLMSG_GOODSIZE).
@@ -25,6 +25,8 @@ const BUFFER: usize = 64 * 1024;
 /// Room for the answers to a large batch.
 const RECEIVE: usize = 8 << 20;
 
+/// Room for a large batch: some 200,000 elements.
+const SEND: usize = 32 << 20;
 /// How long the kernel may take to answer: no work of ours takes it as long.
 const PATIENCE: TimeVal = TimeVal::new(10, 0);
 
@@ -60,6 +62,8 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
         // A batch is acknowledged message by message; without the sender's own text.
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(i32::try_from(RECEIVE).unwrap_or(i32::MAX))?;
+        // A batch is one message to the socket.
+        setsockopt(&socket.as_fd(), SndBufForce, &SEND)?;
         // The kernel answers in microseconds; an answer that was lost must not be waited for.
         setsockopt(&socket.as_fd(), ReceiveTimeout, &PATIENCE)?;
         Ok(Self {

@@ -122,6 +122,12 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
     // Whose links and namespaces stay.
     let mut kept_links = BTreeSet::new();
     let mut kept_namespaces = BTreeSet::new();
+    // A pod that cannot be had as it is wanted is shut, and what runs in it is left alone.
+    for pod in desired.problems.keys().chain(&desired.unassigned) {
+        kept_namespaces.insert(names::namespace(*pod));
+        let links = observed.links.iter().filter(|(_, seen)| owner(seen) == Some(*pod));
+        kept_links.extend(links.map(|(name, _)| name.clone()));
+    }
     for pod in desired.pods.values() {
         let (link, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let made = observed.namespaces.get(&namespace) == Some(&true);
@@ -160,7 +166,8 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         };
         let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(stays);
         // A pod that loses nothing but its way on gets another one, and may have lost much.
-        if !go.is_empty() {
+        // And while there was no table, it may have begun what it may not.
+        if !go.is_empty() || plan.table {
             plan.judge.insert(pod.id);
         }
         plan.shut.extend(go.into_iter().cloned());

@@ -215,6 +215,11 @@ async fn inside(pod: &PodRef, api: &Api, program: &OsStr, args: impl Iterator<It
         format!("enter pod {pod} (it is on node {node}, {})", text(&shown["state"]))
     })?;
     // Does not come back, unless there is no such program.
-    let error = std::process::Command::new(program).args(args).exec();
+    let error = std::process::Command::new(program)
+        .args(args)
+        // What runs in there is not to be trusted with the API.
+        .env_remove("PODGATE_TOKEN")
+        .env_remove("PODGATE_URL")
+        .exec();
     Err(error).with_context(|| format!("run {}", program.display()))
 }
