@@ -162,3 +162,158 @@ fn system_resolvers() -> Vec<SocketAddr> {
         .map(|address| (address, 53).into())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use model::config::Secrets;
+
+    use super::*;
+
+    struct NoSecrets;
+
+    impl Secrets for NoSecrets {
+        fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+            Err(format!("{path}: there are no files"))
+        }
+
+        fn env(&self, name: &str) -> Result<String, String> {
+            Err(format!("{name}: there are no variables"))
+        }
+    }
+
+    /// The section as it is read, and the keys that are wrong.
+    fn read(text: &str, pods: &str) -> (Option<Config>, Vec<String>) {
+        let mut section = Section::new("sidecar", text.parse().expect("TOML"), &NoSecrets);
+        let node = Some("edge-1".parse().expect("a name"));
+        let config = Config::read(&mut section, node, Some(pods.parse().expect("a network")));
+        (
+            config,
+            section.finish().into_iter().map(|problem| problem.key).collect(),
+        )
+    }
+
+    fn good(text: &str) -> Config {
+        let (config, wrong) = read(text, "10.100.0.0/16");
+        assert!(wrong.is_empty(), "{wrong:?}");
+        config.expect("a node")
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config = good("");
+        assert_eq!(config.node.as_str(), "edge-1");
+        assert_eq!(config.address, None);
+        let base = Base {
+            gateway: Ipv4Addr::new(169, 254, 1, 1),
+            pods: "10.100.0.0/16".parse().expect("a network"),
+            pods6: None,
+            connections: 16_384,
+            opening: 1_000,
+        };
+        assert_eq!(config.base, base);
+        let around = Surroundings {
+            pods: base.pods,
+            default_egress: EgressMode::Open,
+            edges: Vec::new(),
+            internal: BTreeMap::new(),
+        };
+        assert_eq!(config.around, around);
+        assert!(config.dns.private_domains.is_empty());
+        assert_eq!(config.dns.pod_networks, [IpNet::V4(base.pods)]);
+    }
+
+    #[test]
+    fn what_is_said_holds() {
+        let config = good(
+            "address = \"192.0.2.1\"\npod_cidr6 = \"fd00:64::/112\"\ndefault_egress = \"restricted\"\n\
+             edges = [\"10.9.0.0/24\"]\nconnections = 5\nopening = 6\n\
+             [internal]\ndatabases = [\"10.20.0.0/16\", \"fd00:20::/64\"]\nmail = \"10.30.0.1/32\"\n",
+        );
+        assert_eq!(config.address, Some(Ipv4Addr::new(192, 0, 2, 1).into()));
+        assert_eq!(config.pods6(), Some("fd00:64::/112".parse().expect("a network")));
+        assert_eq!((config.base.connections, config.base.opening), (5, 6));
+        assert_eq!(config.around.default_egress, EgressMode::Restricted);
+        assert_eq!(
+            config.around.edges,
+            ["10.9.0.0/24".parse::<IpNet>().expect("a network")]
+        );
+        let internal = config.around.internal.iter();
+        let internal: Vec<String> = internal
+            .map(|(name, networks)| format!("{name} {networks:?}"))
+            .collect();
+        assert_eq!(
+            internal,
+            ["databases [10.20.0.0/16, fd00:20::/64]", "mail [10.30.0.1/32]"]
+        );
+        assert_eq!(config.dns.pod_networks.len(), 2);
+    }
+
+    #[test]
+    fn every_wrong_key_is_named() {
+        let check = |text: &str, wrong: &[&str]| assert_eq!(read(text, "10.100.0.0/16").1, wrong, "{text}");
+        check("address = \"nowhere\"", &["sidecar.address"]);
+        check("pod_cidr6 = \"10.0.0.0/8\"", &["sidecar.pod_cidr6"]);
+        check("pod_cidr6 = \"fd00:64::/112\"", &[]);
+        check("pod_cidr6 = \"fd00:64::/113\"", &["sidecar.pod_cidr6"]);
+        check("default_egress = \"shut\"", &["sidecar.default_egress"]);
+        check("connections = 0", &["sidecar.connections"]);
+        check("opening = \"many\"", &["sidecar.opening"]);
+        check("edges = [\"10.9.0.0/24\", \"x\"]", &["sidecar.edges[1]"]);
+        check("dns = [\"192.0.2.53\", \"[2001:db8::53]:53\"]", &[]);
+        check("dns = \"resolver.example.org\"", &["sidecar.dns[0]"]);
+        check("private_domains = [\"-\"]", &["sidecar.private_domains[0]"]);
+        check("internal = 7", &["sidecar.internal"]);
+        check(
+            "[internal]\n\"Not A Name\" = \"10.0.0.0/8\"",
+            &["sidecar.internal.Not A Name"],
+        );
+        check(
+            "[internal]\ndatabases = [\"10.0.0.0/8\", \"x\"]",
+            &["sidecar.internal.databases[1]"],
+        );
+        check("typo = 1", &["sidecar.typo"]);
+        let all = [
+            "sidecar.default_egress",
+            "sidecar.connections",
+            "sidecar.address",
+            "sidecar.typo",
+        ];
+        check(
+            "address = \"x\"\ndefault_egress = \"x\"\nconnections = 0\ntypo = 1",
+            &all,
+        );
+    }
+
+    #[test]
+    fn a_node_has_a_network_that_addresses_can_be_given_from() {
+        let check = |pods: &str, wrong: &[&str]| assert_eq!(read("", pods).1, wrong, "{pods}");
+        check("10.0.0.0/8", &[]);
+        check("10.100.0.0/29", &[]);
+        check("10.0.0.0/7", &["sidecar.pod_cidr"]);
+        check("10.100.0.0/30", &["sidecar.pod_cidr"]);
+        check("fd00:64::/112", &["sidecar.pod_cidr"]);
+    }
+
+    #[test]
+    fn a_machine_without_a_name_is_no_node_and_its_section_is_read_all_the_same() {
+        let table = "connections = 0\nopening = 3".parse().expect("TOML");
+        let mut section = Section::new("sidecar", table, &NoSecrets);
+        assert!(Config::read(&mut section, None, None).is_none());
+        let wrong: Vec<String> = section.finish().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(wrong, ["sidecar.connections"]);
+    }
+
+    #[test]
+    fn a_resolver_has_port_53_unless_it_says_another() {
+        let check = |text: &str, expected: Option<&str>| {
+            let read = text.parse::<Resolver>().ok().map(|resolver| resolver.0.to_string());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        };
+        check("192.0.2.53", Some("192.0.2.53:53"));
+        check("192.0.2.53:5353", Some("192.0.2.53:5353"));
+        check("2001:db8::53", Some("[2001:db8::53]:53"));
+        check("[2001:db8::53]:5353", Some("[2001:db8::53]:5353"));
+        check("example.org", None);
+        check("", None);
+    }
+}

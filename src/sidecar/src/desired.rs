@@ -175,3 +175,210 @@ impl Told {
         desired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{PodPolicy, Revision};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect(text)
+    }
+
+    fn network(text: &str) -> IpNet {
+        text.parse().expect(text)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    fn around() -> Surroundings {
+        Surroundings {
+            pods: "10.100.0.0/16".parse().expect("a network"),
+            default_egress: EgressMode::Open,
+            edges: vec![network("10.9.0.2/32")],
+            internal: BTreeMap::from([(name("databases"), vec![network("10.20.0.0/16")])]),
+        }
+    }
+
+    fn pod(node: NodeId, owner: UserId, called: &str, address: &str) -> Pod {
+        Pod {
+            id: PodId::new(),
+            owner,
+            name: name(called),
+            team: None,
+            node: Some(node),
+            address: Some(ip(address)),
+            address6: None,
+            state: PodState::Pending,
+            reason: None,
+        }
+    }
+
+    fn john(id: UserId) -> Change {
+        Change::Put(Entity::User(User {
+            id,
+            name: name("john"),
+            sessions_from: Default::default(),
+            limits: None,
+        }))
+    }
+
+    fn put(pod: &Pod) -> Change {
+        Change::Put(Entity::Pod(pod.clone()))
+    }
+
+    fn policy(pod: &Pod, change: impl FnOnce(&mut NetworkPolicy)) -> Change {
+        let mut policy = NetworkPolicy::default();
+        change(&mut policy);
+        Change::Put(Entity::Policy(PodPolicy { pod: pod.id, policy }))
+    }
+
+    fn from_web(policy: &mut NetworkPolicy) {
+        policy.ingress.from = Some(vec!["john/web".parse().expect("a source")]);
+    }
+
+    fn told(changes: impl IntoIterator<Item = Change>) -> Told {
+        let mut told = Told::default();
+        told.apply(Update {
+            reset: true,
+            changes: changes.into_iter().collect(),
+            revision: Some(Revision(1)),
+        });
+        told
+    }
+
+    #[test]
+    fn a_pod_that_a_policy_names_is_let_in_by_its_addresses_wherever_it_runs() {
+        let (here, owner) = (NodeId::new(), UserId::new());
+        let database = pod(here, owner, "database", "10.100.0.1");
+        let mut web = pod(NodeId::new(), owner, "web", "10.100.7.7");
+        let told_of = |web: Option<&Pod>, user: Option<Change>| {
+            let changes = [put(&database), policy(&database, from_web)].into_iter();
+            let desired = told(changes.chain(web.map(put)).chain(user)).desired(here, &around());
+            assert!(desired.problems.is_empty(), "{desired:?}");
+            desired.pods[&database.id].rules.from.clone()
+        };
+        assert_eq!(told_of(Some(&web), Some(john(owner))), [network("10.100.7.7/32")]);
+        web.address6 = Some("fd00:64::7".parse().expect("an address"));
+        let both = [network("10.100.7.7/32"), network("fd00:64::7/128")];
+        assert_eq!(told_of(Some(&web), Some(john(owner))), both);
+        // What is not there (yet) lets nobody in, and is no problem.
+        assert_eq!(told_of(None, Some(john(owner))), []);
+        assert_eq!(told_of(Some(&web), None), []);
+        assert_eq!(told_of(Some(&web), Some(john(UserId::new()))), []);
+    }
+
+    #[test]
+    fn a_network_that_the_node_does_not_define_is_a_problem_of_that_pod_alone() {
+        let (here, owner) = (NodeId::new(), UserId::new());
+        let [good, bad] =
+            [("good", "10.100.0.1"), ("bad", "10.100.0.2")].map(|(called, at)| pod(here, owner, called, at));
+        let to = |network: &str| {
+            let network = name(network);
+            move |policy: &mut NetworkPolicy| policy.egress.internal = vec![network]
+        };
+        let changes = [
+            put(&good),
+            put(&bad),
+            policy(&good, to("databases")),
+            policy(&bad, to("mainframes")),
+        ];
+        let desired = told(changes).desired(here, &around());
+        assert_eq!(desired.pods[&good.id].rules.to, [(network("10.20.0.0/16"), None)]);
+        assert_eq!(desired.pods.len(), 1);
+        assert_eq!(desired.problems.keys().collect::<Vec<_>>(), [&bad.id]);
+        assert!(
+            desired.problems[&bad.id].contains("`mainframes`"),
+            "{:?}",
+            desired.problems
+        );
+    }
+
+    #[test]
+    fn only_pods_of_this_node_that_are_not_stopped_and_have_an_address_are_had() {
+        #[derive(Debug, PartialEq)]
+        enum Is {
+            Had,
+            Unassigned,
+            LeftOut,
+        }
+        let (here, owner) = (NodeId::new(), UserId::new());
+        let check = |change: fn(&mut Pod), expected: Is| {
+            let mut pod = pod(here, owner, "web", "10.100.0.1");
+            change(&mut pod);
+            let desired = told([put(&pod)]).desired(here, &around());
+            assert!(desired.problems.is_empty(), "{desired:?}");
+            let is = match (desired.pods.contains_key(&pod.id), desired.unassigned.as_slice()) {
+                (true, []) => Is::Had,
+                (false, [one]) if *one == pod.id => Is::Unassigned,
+                (false, []) => Is::LeftOut,
+                _ => panic!("{desired:?}"),
+            };
+            assert_eq!(is, expected, "{pod:?}");
+        };
+        check(|_| (), Is::Had);
+        check(|pod| pod.state = PodState::Ready, Is::Had);
+        check(|pod| pod.state = PodState::Failed, Is::Had);
+        check(|pod| pod.state = PodState::Stopped, Is::LeftOut);
+        check(|pod| pod.node = Some(NodeId::new()), Is::LeftOut);
+        check(|pod| pod.node = None, Is::LeftOut);
+        check(|pod| pod.address = None, Is::Unassigned);
+        check(|pod| pod.address = Some(ip("10.101.0.1")), Is::Unassigned);
+        check(|pod| pod.address = Some(ip("fd00:64::1")), Is::Unassigned);
+    }
+
+    #[test]
+    fn names_are_for_restricted_pods_only() {
+        let (here, owner) = (NodeId::new(), UserId::new());
+        let pod = pod(here, owner, "web", "10.100.0.1");
+        let check = |mode: Option<EgressMode>, expected: usize| {
+            let named = policy(&pod, |policy| {
+                policy.egress.mode = mode;
+                policy.egress.domains = vec!["example.org".parse().expect("a rule")];
+            });
+            let desired = told([put(&pod), named]).desired(here, &around());
+            assert_eq!(desired.pods[&pod.id].domains.len(), expected, "{mode:?}");
+        };
+        check(None, 1);
+        check(Some(EgressMode::Restricted), 1);
+        check(Some(EgressMode::Open), 0);
+    }
+
+    #[test]
+    fn a_reset_forgets_and_a_snapshot_is_complete_with_its_last_piece() {
+        let (here, owner) = (NodeId::new(), UserId::new());
+        let [first, second] =
+            [("web", "10.100.0.1"), ("api", "10.100.0.2")].map(|(called, at)| pod(here, owner, called, at));
+        let mut told = told([
+            john(owner),
+            put(&first),
+            policy(&first, |policy| policy.ingress.from = Some(Vec::new())),
+        ]);
+        assert!(told.is_complete());
+        assert_eq!(told.desired(here, &around()).pods[&first.id].rules.from, []);
+        told.apply(Update {
+            reset: true,
+            changes: vec![put(&second), policy(&second, from_web)],
+            revision: None,
+        });
+        assert!(!told.is_complete(), "more of it is to come");
+        let had: Vec<PodId> = told.desired(here, &around()).pods.into_keys().collect();
+        assert_eq!(had, [second.id]);
+        told.apply(Update {
+            reset: false,
+            changes: vec![put(&first)],
+            revision: Some(Revision(2)),
+        });
+        assert!(told.is_complete());
+        let desired = told.desired(here, &around());
+        assert_eq!(
+            desired.pods[&first.id].rules.from,
+            around().edges,
+            "its policy is forgotten"
+        );
+        assert_eq!(desired.pods[&second.id].rules.from, [], "its owner's name is forgotten");
+    }
+}

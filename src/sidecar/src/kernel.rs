@@ -208,15 +208,20 @@ impl Kernel {
         }
         before("shut");
         self.shut(&plan.shut, desired, observed, &mut done);
-        for remnant in &plan.remnants {
-            self.remove(remnant, observed, &mut done, &mut before);
-        }
+        let mut forgotten = true;
         if !plan.forget.is_empty() || !plan.judge.is_empty() {
             before("forget");
             let judged = plan.judge.iter().filter_map(|pod| desired.pods.get(pod)).collect();
             let there = observed.elements.as_ref();
             if let Err(error) = self.forget(&plan.forget, judged, there.unwrap_or(&BTreeSet::new())) {
                 done.fail(None, "forget connections", &error);
+                forgotten = false;
+            }
+        }
+        // Until then a link is all that tells the next plan what is to be forgotten.
+        if forgotten {
+            for remnant in &plan.remnants {
+                self.remove(remnant, observed, &mut done, &mut before);
             }
         }
         let mut made = BTreeSet::new();

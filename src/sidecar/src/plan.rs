@@ -132,17 +132,16 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         let (link, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let made = observed.namespaces.get(&namespace) == Some(&true);
         let seen = match observed.links.get(&link) {
-            // Of the one that had the address before.
-            Some(seen) if owner(seen) != Some(pod.id) => {
-                if !is_ours(&link, seen) {
-                    let problem = format!("a link called {link} is there already, and not podgate's");
-                    plan.problems.insert(pod.id, problem);
-                    kept_namespaces.insert(namespace);
-                    kept_links.insert(link);
-                    continue;
-                }
-                None
+            // Whatever its alias says.
+            Some(seen) if !is_ours(&link, seen) => {
+                let problem = format!("a link called {link} is there already, and not podgate's");
+                plan.problems.insert(pod.id, problem);
+                kept_namespaces.insert(namespace);
+                kept_links.insert(link);
+                continue;
             }
+            // Of the one that had the address before.
+            Some(seen) if owner(seen) != Some(pod.id) => None,
             // Made for another network: a pod is made anew rather than half changed. And
             // one without its namespace leads nowhere.
             Some(seen) if seen.mtu != mtu || !made => None,
@@ -160,9 +159,14 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         let wanted = pod.rules.elements(&link, pod.address, pod.address6);
         let has = there.remove(link.as_str()).unwrap_or_default();
         let keeps = !pod.domains.is_empty() && !changed.contains(&pod.id);
-        let stays = |element: &&Element| match element.set.is_learned() {
-            true => keeps,
-            false => wanted.contains(*element),
+        // Of a link that is made (anew) none stays: they are its last one's, and let in
+        // whoever that was.
+        let stays = |element: &&Element| {
+            seen.is_some()
+                && match element.set.is_learned() {
+                    true => keeps,
+                    false => wanted.contains(*element),
+                }
         };
         let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(stays);
         // A pod that loses nothing but its way on gets another one, and may have lost much.
@@ -170,6 +174,7 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         if !go.is_empty() || plan.table {
             plan.judge.insert(pod.id);
         }
+        plan.forget.extend(go.iter().copied().filter_map(source));
         plan.shut.extend(go.into_iter().cloned());
         let stay: BTreeSet<&Element> = stay.into_iter().collect();
         let missing: Vec<Element> = wanted
@@ -188,9 +193,12 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
     plan.shut.append(&mut left);
     plan.shut.sort_unstable_by(shutting);
     plan.remnants = remnants(observed, &kept_links, &kept_namespaces);
-    let links = plan.remnants.iter().filter_map(|remnant| remnant.link.as_ref());
-    plan.forget
-        .extend(links.filter_map(|(name, _)| names::address_of_link(name).map(IpAddr::V4)));
+    for (name, index) in plan.remnants.iter().filter_map(|remnant| remnant.link.as_ref()) {
+        plan.forget.extend(names::address_of_link(name).map(IpAddr::V4));
+        // Its elements may be gone already, and its name says nothing of IPv6.
+        let led = observed.routes.iter().filter(|(link, _)| link == index);
+        plan.forget.extend(led.map(|(_, address)| *address));
+    }
     // An address that somebody has (already) is his: only what was begun before is not.
     plan
 }
@@ -212,12 +220,10 @@ fn steps(pod: &PodSpec, observed: &Observed, seen: Option<&Link>, namespace: &st
     if seen.is_none() {
         steps.push(Step::Link);
     }
-    if seen.is_none_or(|seen| !seen.up) {
-        steps.push(Step::Inside);
-    }
     let addresses = [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)];
+    // An address that is not led to the link may be new to its other end, too.
     if seen.is_none_or(|seen| !seen.up) || !addresses.into_iter().flatten().all(led) {
-        steps.push(Step::Lead);
+        steps.extend([Step::Inside, Step::Lead]);
     }
     steps
 }
@@ -285,3 +291,6 @@ fn source(element: &Element) -> Option<IpAddr> {
 fn shutting(one: &Element, other: &Element) -> std::cmp::Ordering {
     other.set.cmp(&one.set).then_with(|| one.key.cmp(&other.key))
 }
+
+#[cfg(test)]
+mod tests;
