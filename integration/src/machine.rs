@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// How long a probe waits for an answer: none takes that long between namespaces, and
 /// none at all comes from behind a closed door.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Puts this thread on a machine of its own: no links but its loopback, no rules, and
 /// namespaces whose names nobody else sees. Threads and programs that it starts are there,
@@ -235,7 +235,7 @@ pub fn ask_udp(to: SocketAddr) -> io::Result<IpAddr> {
 /// When there is no `ping`.
 pub fn ping(to: IpAddr) -> bool {
     let ran = Command::new("ping")
-        .args(["-c", "1", "-W", "0.4", "-n", &to.to_string()])
+        .args(["-c", "1", "-W", "1", "-n", &to.to_string()])
         .output();
     ran.expect("ping (Debian: iputils-ping)").status.success()
 }

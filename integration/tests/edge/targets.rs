@@ -181,11 +181,14 @@ async fn a_pod_on_another_machine_is_reached_at_its_node() {
 
     let elsewhere = store.create_node(&name("elsewhere"), None).await.expect("create");
     let put_on = async |node| {
+        let moved = store
+            .update_pod(pod, |pod| pod.node = Some(node))
+            .await
+            .expect("update");
+        // A pod leaves its address behind, and has one when its new node has set it up.
+        assert_eq!(moved.address, None);
         store
-            .update_pod(pod, |pod| {
-                pod.node = Some(node);
-                pod.address = loopback;
-            })
+            .update_pod(pod, |pod| pod.address = loopback)
             .await
             .expect("update")
     };

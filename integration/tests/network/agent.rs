@@ -148,8 +148,8 @@ async fn a_policy_is_in_force_before_the_answer_is_old() {
         .await;
         slowest = slowest.max(since.elapsed());
     }
-    // A probe that is refused takes its 400 ms; this bounds failures only.
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    // A probe that is refused takes its second; this bounds failures only.
+    assert!(slowest < Duration::from_secs(20), "{slowest:?}");
 }
 
 #[tokio::test]
