@@ -226,6 +226,12 @@ async fn a_program_runs_in_a_pods_network() {
     assert!(links.contains(pod["address"].as_str().expect("one")), "{links}");
     let (resolver, _) = run(&["cat", "/etc/resolv.conf"]).await;
     assert!(resolver.contains("nameserver 169.254.1.1"), "{resolver}");
+    // What runs beside a pod's own programs does not get the keys to all pods.
+    let (environment, _) = run(&["env"]).await;
+    assert!(environment.contains("PATH="));
+    for key in ["PODGATE_TOKEN=", "PODGATE_URL="] {
+        assert!(!environment.contains(key), "{key}");
+    }
     let (_, said) = run(&["no-such-program"]).await;
     assert!(said.contains("run no-such-program"), "{said}");
     let here = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();

@@ -113,11 +113,6 @@ impl<L: Ledger> Agent<L> {
         })
     }
 
-    /// What pods ask for.
-    pub fn dns(&self) -> Dns {
-        self.dns.clone()
-    }
-
     /// Answers pods' questions about names, until the runtime ends.
     ///
     /// # Errors
@@ -178,7 +173,6 @@ impl<L: Ledger> Agent<L> {
         }
         let node = self.node().await?;
         let mut desired = self.told.desired(node, &self.config.around);
-        let mut complaints = Vec::new();
         if !desired.unassigned.is_empty() {
             match self.ledger.assign(node, &desired.unassigned).await {
                 // The feed will say so as well, later.
@@ -196,9 +190,8 @@ impl<L: Ledger> Agent<L> {
         let lost = self.change_doors(&desired);
         self.owed.extend(lost);
         let (desired, done) = self.work(desired).await?;
-        complaints.extend(done.errors.iter().cloned());
-        let settled = complaints.is_empty() && done.failed.is_empty();
-        self.complain(complaints);
+        let settled = done.errors.is_empty() && done.failed.is_empty();
+        self.complain(done.errors.clone());
         self.dns.retain(|pod| desired.pods.contains_key(&pod));
         self.release(node, &desired, settled).await;
         self.report(node, &desired, done).await?;

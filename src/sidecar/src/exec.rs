@@ -9,17 +9,12 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{names, netns};
 
-/// That this process is inside a pod.
-#[derive(Debug)]
-pub struct Inside(());
-
-/// Puts this process into a pod's network, with the pod's resolver in the place of the
-/// node's. To be called before there is a second thread; what is started after it is
-/// inside, too.
+/// Puts this thread into a pod's network, with the pod's resolver in the place of the
+/// node's; a program that it starts, or becomes, is there too.
 ///
 /// # Errors
 /// When this node has no such pod, or the kernel refuses: it takes CAP_SYS_ADMIN.
-pub fn enter(pod: PodId) -> io::Result<Inside> {
+pub fn enter(pod: PodId) -> io::Result<()> {
     let namespace = names::namespace(pod);
     let file = netns::open(&namespace).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => io::Error::new(error.kind(), "the pod has no network on this machine"),
@@ -45,5 +40,5 @@ pub fn enter(pod: PodId) -> io::Result<Inside> {
             None::<&str>,
         )?;
     }
-    Ok(Inside(()))
+    Ok(())
 }

@@ -25,7 +25,7 @@ mod exec;
 pub use agent::{Agent, Ledger, LedgerError, Report};
 pub use config::Config;
 pub use desired::{Desired, PodSpec, Surroundings, Told};
-pub use exec::{Inside, enter};
+pub use exec::enter;
 pub use kernel::{Done, Kernel, KernelError};
 pub use link::Link;
 pub use nft::{Base, Chain, Element, Set};
