@@ -5,3 +5,4 @@ mod agent;
 mod node;
 mod reach;
 mod recover;
+mod speed;
