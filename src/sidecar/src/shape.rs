@@ -82,7 +82,7 @@ impl Class {
         let rate = match (guaranteed, line) {
             (Some(guaranteed), _) => octets(guaranteed),
             // HTB wants one; what is not guaranteed to others is shared in equal parts.
-            (None, Some(line)) => (octets(line) / 1000).clamp(1000, octets(ceil)),
+            (None, Some(line)) => (octets(line) / 1000).max(1000).min(octets(ceil)),
             (None, None) => octets(ceil),
         };
         // 50 ms of it (measured: less cuts the rate, more is felt as delay), and ten frames.

@@ -115,7 +115,11 @@ impl Family {
 
     /// The word of an address that is counted to buckets by: its last.
     fn last_word(self, way: Way) -> i32 {
-        if self.table == V4_TABLE { way.offset4() } else { way.offset6() + 12 }
+        if self.table == V4_TABLE {
+            way.offset4()
+        } else {
+            way.offset6() + 12
+        }
     }
 }
 
@@ -152,7 +156,8 @@ pub(crate) fn observe(netlink: &mut Route, pods: &BTreeSet<u32>) -> io::Result<S
 /// The link of a lane, and whether it is up; nothing when there is none of that kind.
 fn lane(netlink: &mut Route, way: Way) -> io::Result<Option<(u32, bool)>> {
     let answers = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-    let ours = |answer| match answer {
+    let ours = |answer| {
+        match answer {
         RouteNetlinkMessage::NewLink(message) => Some(message).filter(|message| {
             let named = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(name) if name == names::lane(way));
             let kind = |attribute: &LinkAttribute| match attribute {
@@ -162,6 +167,7 @@ fn lane(netlink: &mut Route, way: Way) -> io::Result<Option<(u32, bool)>> {
             message.attributes.iter().any(named) && message.attributes.iter().any(kind)
         }),
         _ => None,
+    }
     };
     let found: Option<LinkMessage> = answers.into_iter().find_map(ours);
     Ok(found.map(|message| {
@@ -326,8 +332,10 @@ pub(crate) fn make_lane(netlink: &mut Route, way: Way) -> io::Result<u32> {
         }
     };
     link::up(netlink, index)?;
+    // Whatever is there.
+    let any = of(index, TcHandle::UNSPEC, TcHandle::ROOT);
+    absent(netlink.tell(RouteNetlinkMessage::DelQueueDiscipline(any), 0))?;
     let mut root = of(index, ROOT, TcHandle::ROOT);
-    absent(netlink.tell(RouteNetlinkMessage::DelQueueDiscipline(root.clone()), 0))?;
     let init: Vec<u8> = [HTB_VERSION, RATE_TO_QUANTUM, 0, 0, 0]
         .into_iter()
         .flat_map(u32::to_ne_bytes)
@@ -337,14 +345,17 @@ pub(crate) fn make_lane(netlink: &mut Route, way: Way) -> io::Result<u32> {
         TcAttribute::Options(vec![TcOption::Other(DefaultNla::new(HTB_INIT, init))]),
     ];
     netlink
-        .tell(
-            RouteNetlinkMessage::NewQueueDiscipline(root),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
+        .tell(RouteNetlinkMessage::NewQueueDiscipline(root), NLM_F_CREATE | NLM_F_EXCL)
         .map_err(|error| needs(error, &format!("give {name} its HTB"), "sch_htb"))?;
     for family in FAMILIES {
         // 256 buckets, and the way to them by the last octet of the address.
-        let table = filter(index, ROOT, (family, way), family.table, vec![TcFilterU32Option::Divisor(256)]);
+        let table = filter(
+            index,
+            ROOT,
+            (family, way),
+            family.table,
+            vec![TcFilterU32Option::Divisor(256)],
+        );
         let mut by = TcU32Selector::default();
         by.nkeys = 1;
         by.keys = vec![TcU32Key::default()];
@@ -563,7 +574,10 @@ fn selector(way: Way, address: IpAddr) -> TcU32Selector {
         IpAddr::V6(v6) => {
             let words = v6.octets();
             let words = words.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word));
-            words.zip((way.offset6()..).step_by(4)).map(|(word, off)| key(off, word)).collect()
+            words
+                .zip((way.offset6()..).step_by(4))
+                .map(|(word, off)| key(off, word))
+                .collect()
         }
     };
     selector.nkeys = u8::try_from(selector.keys.len()).unwrap_or_default();

@@ -13,7 +13,6 @@ use crate::desired::{Desired, PodSpec};
 use crate::names;
 use crate::nft::{Element, Set};
 use crate::rules::Rules;
-use crate::shape::Shaping;
 
 mod machine;
 
@@ -72,9 +71,8 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Event> {
     use Damage::{
-        ElementGone, ElementWritten, LinkChanged, LinkDown, LinkGone, LinkLeft, LinkTaken, NamespaceGone,
-        NamespaceUnmounted, NeighbourGone, ResolverGone, RouteGone, TableGone, ClassGone, DetourGone, LaneChanged,
-        LaneGone,
+        ClassGone, DetourGone, ElementGone, ElementWritten, LaneChanged, LaneGone, LinkChanged, LinkDown, LinkGone,
+        LinkLeft, LinkTaken, NamespaceGone, NamespaceUnmounted, NeighbourGone, ResolverGone, RouteGone, TableGone,
     };
     let damage = prop::sample::select(vec![
         LinkGone,
@@ -511,9 +509,10 @@ proptest! {
         let left = plan(&node.desired(), &node.machine.observed, node.mtu, &BTreeSet::new());
         prop_assert!(left.is_empty(), "{left:#?}");
         prop_assert!(node.has_theirs());
-        let shaping = &node.machine.observed.shaping;
         if node.pods.values().all(|(_, policy)| *policy == 0) {
-            prop_assert_eq!(shaping, &Shaping::default(), "nobody is held back");
+            let Machine { observed, made, .. } = &node.machine;
+            let ours = observed.shaping.detours.keys().any(|(link, _)| made.contains(link));
+            prop_assert!(observed.shaping.lanes.is_empty() && !ours, "nobody is held back");
         }
     }
 }

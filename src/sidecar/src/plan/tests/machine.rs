@@ -186,8 +186,9 @@ impl Machine {
             Change::Unlane(way) => {
                 let lane = shaping.lanes.remove(&way).ok_or(&*refused)?;
                 let made = &self.made;
-                let leads =
-                    |((link, of), detour): (&(u32, Way), &Detour)| made.contains(link) && *of == way && detour.to == lane.index;
+                let leads = |((link, of), detour): (&(u32, Way), &Detour)| {
+                    made.contains(link) && *of == way && detour.to == lane.index
+                };
                 if shaping.detours.iter().any(leads) {
                     return Err(format!("{refused}: links lead to it"));
                 }
@@ -196,7 +197,14 @@ impl Machine {
                 self.last_index += 1;
                 let index = shaping.lanes.get(&way).map_or(self.last_index, |lane| lane.index);
                 let sound = true;
-                shaping.lanes.insert(way, Lane { index, sound, ..Lane::default() });
+                shaping.lanes.insert(
+                    way,
+                    Lane {
+                        index,
+                        sound,
+                        ..Lane::default()
+                    },
+                );
             }
             Change::Line(way, rate) => {
                 let mut lane = lane_of(way, &mut shaping.lanes)?;
@@ -247,7 +255,9 @@ impl Machine {
                 return true;
             };
             let detour = shaping.detours.get(&(link, way));
-            let by = detour.zip(shaping.lanes.get(&way)).filter(|(detour, lane)| detour.to == lane.index);
+            let by = detour
+                .zip(shaping.lanes.get(&way))
+                .filter(|(detour, lane)| detour.to == lane.index);
             by.is_some_and(|(detour, lane)| {
                 pod.addresses().all(|address| {
                     let class = lane.leads.get(&address).and_then(|lead| lane.classes.get(&lead.class));
@@ -300,10 +310,14 @@ impl Machine {
             ("resolving", resolvers.contains(&namespace)),
             ("held back", self.is_held_back(pod, link.index)),
             ("led to", pod.addresses().all(|to| routes.contains(&(link.index, to)))),
-            ("known", pod.addresses().all(|to| neighbours.contains(&(link.index, to)))),
+            (
+                "known",
+                pod.addresses().all(|to| neighbours.contains(&(link.index, to))),
+            ),
             (
                 "complete inside",
-                pod.addresses().all(|to| inside.is_some_and(|inside| inside.contains(&to))),
+                pod.addresses()
+                    .all(|to| inside.is_some_and(|inside| inside.contains(&to))),
             ),
         ];
         match is.iter().find(|(_, is)| !is) {
