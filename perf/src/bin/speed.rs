@@ -46,10 +46,7 @@ fn main() -> Result<()> {
     let mut node = Node::start()?;
     let pods = [node.pod(2), node.pod(3)];
     node.reconcile()?;
-    let _servers: Vec<Server> = [5201, 5202]
-        .into_iter()
-        .map(|port| Server::start(port))
-        .collect::<Result<_>>()?;
+    let _servers: Vec<Server> = [5201, 5202].into_iter().map(Server::start).collect::<Result<_>>()?;
 
     println!("| rate | way | podgate | CNI (TBF) | ping under load, ms: podgate | CNI |");
     println!("|---|---|---:|---:|---:|---:|");

@@ -22,6 +22,7 @@ mod netlink;
 mod drift;
 pub mod dns;
 mod doors;
+mod learned;
 mod exec;
 
 pub use agent::{Agent, Ledger, LedgerError, Report};
