@@ -4,7 +4,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Tuple,
+};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
@@ -54,6 +56,39 @@ pub(crate) fn forget(netlink: &mut Netlink<NetfilterMessage>, ends: impl Fn(&Flo
         }
     }
     Ok(forgotten)
+}
+
+/// Calls for each connection, with the state of one of TCP.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn each(netlink: &mut Netlink<NetfilterMessage>, mut each: impl FnMut(&Flow, Option<u8>)) -> io::Result<()> {
+    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
+        let header = NetfilterHeader::new(family, 0, 0);
+        for message in netlink.dump(NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new())))? {
+            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
+                continue;
+            };
+            let state = attributes.iter().find_map(|attribute| match attribute {
+                ConntrackAttribute::CtaProtoInfo(infos) => infos.iter().find_map(tcp_state),
+                _ => None,
+            });
+            if let Some(flow) = flow(&attributes) {
+                each(&flow, state);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tcp_state(info: &ProtoInfo) -> Option<u8> {
+    match info {
+        ProtoInfo::TCP(parts) => parts.iter().find_map(|part| match part {
+            ProtoInfoTCP::State(state) => Some(*state),
+            _ => None,
+        }),
+        _ => None,
+    }
 }
 
 fn flow(attributes: &[ConntrackAttribute]) -> Option<Flow> {

@@ -24,6 +24,7 @@ pub mod dns;
 mod doors;
 mod learned;
 mod exec;
+mod stats;
 
 pub use agent::{Agent, Ledger, LedgerError, Report};
 pub use config::Config;
@@ -35,3 +36,4 @@ pub use nft::{Base, Chain, Element, Set};
 pub use plan::{Observed, Plan, Remnant, Step, plan};
 pub use rules::Rules;
 pub use shape::{Change, Class, Detour, Lane, Lead, Queue, Shaping, Way};
+pub use stats::{Connections, Figures, Stats, Traffic};

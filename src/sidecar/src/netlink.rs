@@ -54,6 +54,62 @@ impl Netlink<NetfilterMessage> {
     }
 }
 
+/// A message of netfilter's as it is written, for answers that the library does not read.
+#[derive(Debug, Clone)]
+pub(crate) struct Raw {
+    kind: u16,
+    bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// A question.
+    pub(crate) fn ask(message: NetfilterMessage) -> Self {
+        let mut bytes = vec![0; NetlinkSerializable::buffer_len(&message)];
+        NetlinkSerializable::serialize(&message, &mut bytes);
+        Self {
+            kind: message.message_type(),
+            bytes,
+        }
+    }
+
+    /// What follows the header of netlink.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl NetlinkSerializable for Raw {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.bytes);
+    }
+}
+
+impl NetlinkDeserializable for Raw {
+    type Error = std::convert::Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self {
+            kind: header.message_type,
+            bytes: payload.to_vec(),
+        })
+    }
+}
+
+impl Netlink<Raw> {
+    /// To nftables, byte by byte.
+    pub(crate) fn raw() -> io::Result<Self> {
+        Self::open(NETLINK_NETFILTER)
+    }
+}
+
 impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
     fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;

@@ -166,7 +166,7 @@ pub(crate) fn is_loaded(netlink: &mut Netlink<NetfilterMessage>, base: &Base) ->
 }
 
 /// Asks for the elements of a set.
-fn in_set(name: &str) -> NetfilterMessage {
+pub(crate) fn in_set(name: &str) -> NetfilterMessage {
     in_table(NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.to_owned()),

@@ -2,7 +2,7 @@
 //! what of the kernel's answers is ours. Layouts are those of linux/pkt_sched.h and
 //! linux/pkt_cls.h.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::tc::{
     TcAction, TcActionAttribute, TcActionMirrorOption, TcActionOption, TcActionType, TcAttribute, TcFilterU32Option,
-    TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption, TcU32Key, TcU32Selector, TcU32SelectorFlags,
+    TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption, TcStats2, TcU32Key, TcU32Selector, TcU32SelectorFlags,
 };
 use nix::errno::Errno;
 
@@ -151,6 +151,45 @@ pub(crate) fn observe(netlink: &mut Route, pods: &BTreeSet<u32>) -> io::Result<S
         }
     }
     Ok(shaping)
+}
+
+/// Packets that there was no room for, by way and by the address whose they were.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn dropped(netlink: &mut Route) -> io::Result<Vec<(Way, IpAddr, u64)>> {
+    let mut all = Vec::new();
+    for (way, lane) in observe(netlink, &BTreeSet::new())?.lanes {
+        let about = TcMessage::with_index(lane.index.cast_signed());
+        let answers = netlink.dump(RouteNetlinkMessage::GetTrafficClass(about))?;
+        let drops: BTreeMap<u16, u64> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewTrafficClass(message) => Some((message.header.handle.minor, drops(&message))),
+                _ => None,
+            })
+            .collect();
+        // Both addresses of a pod lead to its class: it is counted by the first.
+        let mut counted = BTreeSet::new();
+        for (address, lead) in lane.leads {
+            if counted.insert(lead.class) {
+                all.extend(drops.get(&lead.class).map(|drops| (way, address, *drops)));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn drops(message: &TcMessage) -> u64 {
+    let stats = message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Stats2(stats) => Some(stats),
+        _ => None,
+    });
+    let queue = stats.into_iter().flatten().find_map(|stat| match stat {
+        TcStats2::Queue(queue) => Some(queue.drops),
+        _ => None,
+    });
+    queue.unwrap_or_default().into()
 }
 
 /// The link of a lane, and whether it is up; nothing when there is none of that kind.
