@@ -11,6 +11,7 @@ mod desired;
 mod rules;
 mod plan;
 mod kernel;
+mod host;
 mod names;
 mod netns;
 mod link;
