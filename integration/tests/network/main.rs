@@ -2,6 +2,7 @@
 //! sockets, with the rest of the world beside it.
 
 mod agent;
+mod host;
 mod node;
 mod reach;
 mod recover;

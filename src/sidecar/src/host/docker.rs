@@ -92,8 +92,8 @@ fn has_chain(netlink: &mut Netlink<NetfilterMessage>, family: NetfilterProtoFami
 /// would make one.
 pub(super) fn is_legacy(family: NetfilterProtoFamily) -> bool {
     let path = match family {
-        NetfilterProtoFamily::IPv6 => "/proc/net/ip6_tables_names",
-        _ => "/proc/net/ip_tables_names",
+        NetfilterProtoFamily::IPv6 => "/proc/thread-self/net/ip6_tables_names",
+        _ => "/proc/thread-self/net/ip_tables_names",
     };
     fs::read_to_string(path).is_ok_and(|names| names.lines().any(|name| name == "filter"))
 }
