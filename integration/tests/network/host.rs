@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use integration::machine::{self, Machine, ip, program, sysctl};
+use integration::process::Program;
 use integration::wait::until;
 use sidecar::Kernel;
 
@@ -344,15 +345,12 @@ async fn a_node_keeps_the_default_route_that_it_was_advertised() {
     )
     .expect("write a config");
     router.run(|| sysctl("ipv6/conf/all/forwarding", "1"));
-    let mut radvd = router.run(|| {
-        Command::new("radvd")
-            .args(["-n", "-m", "stderr", "-C"])
-            .arg(&config)
-            .arg("-p")
-            .arg(home.path().join("radvd.pid"))
-            .spawn()
-            .expect("radvd (Debian)")
-    });
+    let _radvd = Program::find("ip", "iproute2 (Debian)")
+        .args(["netns", "exec", "router", "radvd", "-n", "-m", "stderr", "-C"])
+        .arg(&config)
+        .arg("-p")
+        .arg(home.path().join("radvd.pid"))
+        .start_in(home);
     let advertised = || ip("-6 route show default").contains("proto ra");
     until("a router's advertisement", async || advertised().then_some(())).await;
     let mut kernel = Kernel::open(Node::base()).expect("root may");
@@ -372,8 +370,6 @@ async fn a_node_keeps_the_default_route_that_it_was_advertised() {
     // And it is advertised again.
     ip("-6 route del default");
     until("the next advertisement", async || advertised().then_some(())).await;
-    radvd.kill().expect("it runs");
-    radvd.wait().expect("it ends");
     drop(other);
 }
 

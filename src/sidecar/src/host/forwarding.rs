@@ -12,6 +12,10 @@
 //! as well (ip-sysctl). These are put back: a link that forwards takes no router
 //! advertisements, by which it may live. Whoever turns the switch once more sets them
 //! again, and Docker does so when it finds the default at 0: then it is theirs.
+//!
+//! What was turned on stays on when podgate ends, as its table does. Who flushes all rules
+//! while it is not running takes away what it is known by: links that forward then are
+//! taken to be somebody else's choice.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -31,7 +31,9 @@ pub(crate) struct Guard {
 impl Guard {
     /// The elements of a set as `nft -f` takes them; nothing when it has none.
     pub(super) fn links_text(&self) -> String {
-        let names: Vec<String> = self.links.iter().map(|name| format!("\"{name}\"")).collect();
+        // What is more than a name in that text is put in by its key, a moment later.
+        let plain = self.links.iter().filter(|name| !name.contains(['"', '\\', '*', '@']));
+        let names: Vec<String> = plain.map(|name| format!("\"{name}\"")).collect();
         match names.is_empty() {
             true => String::new(),
             false => format!("elements = {{ {} }}", names.join(", ")),
@@ -107,4 +109,38 @@ pub(crate) fn keep_guard(netlink: &mut Netlink<NetfilterMessage>, guard: &Guard)
 fn name(key: &[u8]) -> Option<String> {
     let name = key.split(|octet| *octet == 0).next()?;
     String::from_utf8(name.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that is put in anew guards from its first moment on.
+    #[test]
+    fn the_tables_text_has_it() {
+        let check = |links: &[&str], six, expected: [&str; 2]| {
+            let links = links.iter().map(|name| (*name).to_owned()).collect();
+            let guard = Guard { links, six };
+            assert_eq!([guard.links_text().as_str(), guard.six_text()], expected);
+            let text = base().text(&guard);
+            assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+            assert!(!text.contains("@TURNED"), "{text}");
+        };
+        check(&[], false, ["", ""]);
+        check(
+            &["eth1", "up0"],
+            true,
+            ["elements = { \"eth1\", \"up0\" }", "elements = { ipv6 }"],
+        );
+    }
+
+    fn base() -> super::super::Base {
+        super::super::Base {
+            gateway: "169.254.1.1".parse().expect("an address"),
+            pods: "10.100.0.0/16".parse().expect("a network"),
+            pods6: None,
+            connections: 100,
+            opening: 100,
+        }
+    }
 }
