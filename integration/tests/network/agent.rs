@@ -343,6 +343,16 @@ async fn a_name_opens_the_way_to_what_it_leads_to() {
     assert!(machine::ask_again(&held).is_err(), "and what went through it");
     assert!(resolve(&inside, "farther.test", "A").contains(FARTHER[0]));
     assert!(inside.tcp(farther).is_some());
+    // Ranges of two names that overlap, and lead to one address.
+    let policy = json!({"egress": {"mode": "restricted", "domains": ["far.test:70-80", "alias.test:75-81"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    for name in ["far.test", "alias.test"] {
+        until("the name to be allowed", async || {
+            resolve(&inside, name, "A").contains(FAR[0]).then_some(())
+        })
+        .await;
+    }
+    assert!(inside.tcp(far).is_some() && inside.tcp(at(FAR, 81)[0]).is_some());
     // A name that leads inside opens nothing there.
     let policy = json!({"egress": {"mode": "restricted", "domains": ["inside.test:80"]}});
     site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;

@@ -6,3 +6,4 @@ mod host;
 mod node;
 mod reach;
 mod recover;
+mod speed;

@@ -16,6 +16,7 @@ use crate::dns::{Dns, Sockets};
 use crate::doors::Doors;
 use crate::drift;
 use crate::kernel::{Done, Kernel, KernelError};
+use crate::learned::Cuts;
 use crate::plan::{Observed, plan};
 
 /// How often everything is looked at, whatever is heard.
@@ -218,7 +219,10 @@ impl<L: Ledger> Agent<L> {
     fn change_doors(&mut self, desired: &Desired) -> BTreeSet<PodId> {
         let lost = |(id, before): (&PodId, &Arc<[DomainRule]>)| {
             let now = &desired.pods.get(id)?.domains;
-            (!before.iter().all(|rule| now.contains(rule))).then_some(*id)
+            // Ranges that are cut elsewhere do not fit beside those that are there.
+            let same = Arc::ptr_eq(before, now);
+            let lost = !same && (!before.iter().all(|rule| now.contains(rule)) || Cuts::of(before) != Cuts::of(now));
+            lost.then_some(*id)
         };
         let changed = self.domains.iter().filter_map(lost).collect();
         self.doors.set(desired);

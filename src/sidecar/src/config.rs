@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::config::Section;
-use model::{EgressMode, Name};
+use model::{EgressMode, Name, Speed};
 
 use crate::desired::Surroundings;
 use crate::dns::{self, Suffix};
@@ -94,6 +94,7 @@ impl Config {
             default_egress,
             edges: section.list("edges").unwrap_or_default(),
             internal,
+            line: section.parse::<Speed>("line"),
         };
         let upstreams = section
             .list::<Resolver>("dns")
@@ -216,6 +217,7 @@ mod tests {
             default_egress: EgressMode::Open,
             edges: Vec::new(),
             internal: BTreeMap::new(),
+            line: None,
         };
         assert_eq!(config.around, around);
         assert!(config.dns.private_domains.is_empty());
@@ -226,7 +228,7 @@ mod tests {
     fn what_is_said_holds() {
         let config = good(
             "address = \"192.0.2.1\"\npod_cidr6 = \"fd00:64::/112\"\ndefault_egress = \"restricted\"\n\
-             edges = [\"10.9.0.0/24\"]\nconnections = 5\nopening = 6\n\
+             edges = [\"10.9.0.0/24\"]\nconnections = 5\nopening = 6\nline = \"up=1gbit,down=2gbit\"\n\
              [internal]\ndatabases = [\"10.20.0.0/16\", \"fd00:20::/64\"]\nmail = \"10.30.0.1/32\"\n",
         );
         assert_eq!(config.address, Some(Ipv4Addr::new(192, 0, 2, 1).into()));
@@ -245,6 +247,8 @@ mod tests {
             internal,
             ["databases [10.20.0.0/16, fd00:20::/64]", "mail [10.30.0.1/32]"]
         );
+        let line = config.around.line.map(|line| line.to_string());
+        assert_eq!(line.as_deref(), Some("up=1gbit,down=2gbit"));
         assert_eq!(config.dns.pod_networks.len(), 2);
     }
 
@@ -258,6 +262,7 @@ mod tests {
         check("default_egress = \"shut\"", &["sidecar.default_egress"]);
         check("connections = 0", &["sidecar.connections"]);
         check("opening = \"many\"", &["sidecar.opening"]);
+        check("line = \"fast\"", &["sidecar.line"]);
         check("edges = [\"10.9.0.0/24\", \"x\"]", &["sidecar.edges[1]"]);
         check("dns = [\"192.0.2.53\", \"[2001:db8::53]:53\"]", &[]);
         check("dns = \"resolver.example.org\"", &["sidecar.dns[0]"]);

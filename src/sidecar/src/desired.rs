@@ -7,10 +7,11 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use model::{
     Bandwidth, Change, DomainRule, EgressMode, Entity, IngressSource, Key, Name, NetworkPolicy, NodeId, Pod, PodId,
-    PodState, Update, User, UserId,
+    PodState, Speed, Update, User, UserId,
 };
 
 use crate::rules::Rules;
+use crate::shape::Way;
 
 /// What of this node's config decides what its pods get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Surroundings {
     pub edges: Vec<IpNet>,
     /// Networks that policies name.
     pub internal: BTreeMap<Name, Vec<IpNet>>,
+    /// What the line carries that pods are guaranteed parts of.
+    pub line: Option<Speed>,
 }
 
 /// A pod as this node shall have it.
@@ -42,6 +45,14 @@ pub struct PodSpec {
     pub bandwidth: Bandwidth,
 }
 
+impl PodSpec {
+    /// Both its addresses, or the one.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let six = self.address6.map(IpAddr::V6);
+        [Some(IpAddr::V4(self.address)), six].into_iter().flatten()
+    }
+}
+
 /// What this node shall have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -51,6 +62,8 @@ pub struct Desired {
     pub problems: BTreeMap<PodId, String>,
     /// Pods that have no address yet.
     pub unassigned: Vec<PodId>,
+    /// What the line carries that pods are guaranteed parts of.
+    pub line: Option<Speed>,
 }
 
 /// What the feed has told so far.
@@ -131,7 +144,10 @@ impl Told {
             }
         }
         let nothing = NetworkPolicy::default();
-        let mut desired = Desired::default();
+        let mut desired = Desired {
+            line: around.line,
+            ..Desired::default()
+        };
         let here = self.pods.values().filter(|pod| pod.node == Some(node));
         for pod in here.filter(|pod| pod.state != PodState::Stopped) {
             let address = match pod.address {
@@ -150,7 +166,8 @@ impl Told {
                 v4.into_iter().chain(v6).map(IpNet::from).collect()
             };
             let rules = Rules::of(policy, around.default_egress, &around.edges, &around.internal, networks);
-            match rules {
+            let problem = unkept(policy.bandwidth, around.line);
+            match problem.map_or(rules, Err) {
                 Ok(rules) => {
                     let domains = match rules.egress {
                         EgressMode::Open => Arc::default(),
@@ -174,6 +191,29 @@ impl Told {
         desired.unassigned.sort_unstable();
         desired
     }
+}
+
+/// Why a node on such a line cannot keep what it would guarantee.
+fn unkept(bandwidth: Bandwidth, line: Option<Speed>) -> Option<String> {
+    for (way, named) in [(Way::Up, "up"), (Way::Down, "down")] {
+        let Some(guaranteed) = way.of(bandwidth.guaranteed()) else {
+            continue;
+        };
+        match way.of(line) {
+            None => {
+                return Some(format!(
+                    "its policy guarantees {guaranteed} {named}, and sidecar.line of its node does not say what there is to share"
+                ));
+            }
+            Some(line) if guaranteed > line => {
+                return Some(format!(
+                    "its policy guarantees {guaranteed} {named}, and the line of its node carries {line} (sidecar.line)"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -200,6 +240,7 @@ mod tests {
             default_egress: EgressMode::Open,
             edges: vec![network("10.9.0.2/32")],
             internal: BTreeMap::from([(name("databases"), vec![network("10.20.0.0/16")])]),
+            line: None,
         }
     }
 

@@ -8,15 +8,17 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use tokio::sync::Notify;
 
-/// Links, neighbours and routes of both families (RTNLGRP_* of linux/rtnetlink.h).
-const ROUTE_GROUPS: [u32; 4] = [1, 3, 7, 11];
+/// Links, neighbours, traffic control, and routes of both families (RTNLGRP_* of
+/// linux/rtnetlink.h).
+const ROUTE_GROUPS: [u32; 5] = [1, 3, 4, 7, 11];
 /// NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h.
 const NFTABLES_GROUP: u32 = 7;
 /// Room for one piece of news.
 const BUFFER: usize = 64 * 1024;
 /// What of the kernel's news is of something that is gone or down: RTM_DELLINK,
-/// RTM_DELROUTE, RTM_DELNEIGH, and RTM_NEWLINK, which a link that goes down is told as.
-const OF_INTEREST: [u16; 4] = [17, 25, 29, 16];
+/// RTM_DELROUTE, RTM_DELNEIGH, RTM_NEWLINK, which a link that goes down is told as; and of
+/// traffic control all that comes and goes but actions (RTM_NEWQDISC to RTM_DELTFILTER).
+const OF_INTEREST: [u16; 10] = [17, 25, 29, 16, 36, 37, 40, 41, 44, 45];
 
 /// Notifies whenever something has changed that was not changed through `ours`, the ports
 /// of our own sockets.

@@ -21,6 +21,9 @@ use crate::netlink::Netlink;
 use crate::netns;
 use crate::nft::{self, Base, Element, Set};
 use crate::plan::{Observed, Plan, Remnant, Step};
+use crate::tc;
+
+mod lanes;
 
 /// What a node without a way to the world gives its pods' links (IEEE 802.3).
 const MTU: u32 = 1500;
@@ -147,6 +150,7 @@ impl Kernel {
             elements: elements.map(|all| all.into_iter().collect()),
             routes: of_ours(link::routes(&mut self.route).doing("list routes")?),
             neighbours: of_ours(link::neighbours(&mut self.route).doing("list neighbours")?),
+            shaping: tc::observe(&mut self.route, &ours).doing("list what holds traffic back")?,
             resolvers,
             namespaces,
             links,
@@ -250,6 +254,7 @@ impl Kernel {
                 }
             }
         }
+        self.shape(plan.shape, observed, &mut done, &mut before);
         before("wait");
         self.wait(made, observed, &mut done);
         before("admit");
@@ -332,6 +337,7 @@ impl Kernel {
                     observed.links.remove(name);
                     observed.routes.retain(|(of, _)| of != index);
                     observed.neighbours.retain(|(of, _)| of != index);
+                    observed.shaping.detours.retain(|(of, _), _| of != index);
                 }
                 Err(error) => done.fail(remnant.pod, "remove its link", &error),
             }
@@ -364,8 +370,7 @@ impl Kernel {
         let judged_any = !judged.is_empty();
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
         for pod in judged {
-            of.insert(pod.address.into(), pod);
-            of.extend(pod.address6.map(|address| (address.into(), pod)));
+            of.extend(pod.addresses().map(|address| (address, pod)));
         }
         let own: BTreeSet<IpAddr> = match judged_any {
             true => link::addresses(&mut self.route)?.into_iter().collect(),
@@ -440,10 +445,7 @@ impl Kernel {
             }
             Step::Lead => {
                 let index = link::index(&name)?;
-                for address in [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)]
-                    .into_iter()
-                    .flatten()
-                {
+                for address in pod.addresses() {
                     link::lead(&mut self.route, index, &wire, address)?;
                     observed.routes.insert((index, address));
                     observed.neighbours.insert((index, address));

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use model::PodId;
 
+use crate::shape::Way;
+
 /// How pods' links begin; the table's rules go by it.
 pub(crate) const LINK: &str = "pg-";
 /// How pods' namespaces begin.
@@ -25,6 +27,14 @@ pub(crate) fn address_of_link(name: &str) -> Option<Ipv4Addr> {
     let digits = name.strip_prefix(LINK)?;
     let bits = u32::from_str_radix(digits, 16).ok()?;
     (digits.len() == 8).then(|| bits.into())
+}
+
+/// What lanes are called.
+pub(crate) fn lane(way: Way) -> &'static str {
+    match way {
+        Way::Up => "podgate-up",
+        Way::Down => "podgate-down",
+    }
 }
 
 /// The name of a pod's namespace.

@@ -13,6 +13,7 @@ use crate::desired::{Desired, PodSpec};
 use crate::link::Link;
 use crate::names::{self, End};
 use crate::nft::{Element, Set};
+use crate::shape::{self, Change, Shaping};
 
 /// What this node has of ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Observed {
     pub neighbours: BTreeSet<(u32, IpAddr)>,
     /// Namespaces whose `resolv.conf` is as it shall be.
     pub resolvers: BTreeSet<String>,
+    /// What holds traffic back.
+    pub shaping: Shaping,
 }
 
 /// One thing to be done for a pod. Each is complete in itself, and harmless when it is
@@ -74,6 +77,8 @@ pub struct Plan {
     pub remnants: Vec<Remnant>,
     /// What to do for pods, each pod on its own.
     pub pods: Vec<(PodId, Vec<Step>)>,
+    /// What to change of how traffic is held back.
+    pub shape: Vec<(Option<PodId>, Change)>,
     /// Elements to put in for pods that are complete, in one go.
     pub admit: Vec<(PodId, Vec<Element>)>,
     /// Pods that cannot be had, and why.
@@ -90,6 +95,7 @@ impl Plan {
             judge,
             remnants,
             pods,
+            shape,
             admit,
             problems: _,
         } = self;
@@ -99,6 +105,7 @@ impl Plan {
             && judge.is_empty()
             && remnants.is_empty()
             && pods.is_empty()
+            && shape.is_empty()
             && admit.is_empty()
     }
 }
@@ -128,6 +135,7 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         let links = observed.links.iter().filter(|(_, seen)| owner(seen) == Some(*pod));
         kept_links.extend(links.map(|(name, _)| name.clone()));
     }
+    let mut had = Vec::new();
     for pod in desired.pods.values() {
         let (link, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let made = observed.namespaces.get(&namespace) == Some(&true);
@@ -150,6 +158,7 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         if seen.is_some() {
             kept_links.insert(link.clone());
         }
+        had.push((pod, seen));
         let steps = steps(pod, observed, seen, &namespace, made);
         kept_namespaces.insert(namespace);
         if !steps.is_empty() {
@@ -187,6 +196,8 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         }
     }
 
+    plan.shape = shape::changes(&had, desired.line, &observed.shaping);
+
     // What is left is of pods that are gone; what was written in by others goes, too.
     let mut left: Vec<Element> = there.into_values().flatten().cloned().collect();
     plan.forget.extend(left.iter().filter_map(source));
@@ -220,9 +231,8 @@ fn steps(pod: &PodSpec, observed: &Observed, seen: Option<&Link>, namespace: &st
     if seen.is_none() {
         steps.push(Step::Link);
     }
-    let addresses = [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)];
     // An address that is not led to the link may be new to its other end, too.
-    if seen.is_none_or(|seen| !seen.up) || !addresses.into_iter().flatten().all(led) {
+    if seen.is_none_or(|seen| !seen.up) || !pod.addresses().all(led) {
         steps.extend([Step::Inside, Step::Lead]);
     }
     steps

@@ -27,7 +27,7 @@ pub struct Settings {
     pub admit_grace: Duration,
     /// Answers of up to 4 KiB that are kept; larger ones count as several.
     pub cache_entries: u64,
-    /// The longest TTL that is believed, and told.
+    /// The longest TTL that is believed, and told: what a name has opened stays so long.
     pub max_ttl: Duration,
     /// The longest that "there is none" is believed.
     pub max_negative_ttl: Duration,
@@ -73,7 +73,7 @@ impl Settings {
             admit_floor: seconds(60),
             admit_grace: seconds(60),
             cache_entries: 10_000,
-            max_ttl: seconds(86_400),
+            max_ttl: seconds(3600),
             max_negative_ttl: seconds(300),
             failure_ttl: seconds(1),
             private_domains: Vec::new(),

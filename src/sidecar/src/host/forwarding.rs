@@ -27,6 +27,7 @@ use crate::link;
 use crate::names;
 use crate::netlink::Netlink;
 use crate::nft::Guard;
+use crate::shape::Way;
 
 /// What the machine forwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +81,9 @@ impl Forwarding {
         }
         for (name, _) in links {
             // One that is gone meanwhile forwards nothing.
+            // Nor does what only holds pods' traffic back.
             if name != "lo"
+                && ![Way::Up, Way::Down].map(names::lane).contains(&name.as_str())
                 && let Some(on) = gone(is_on(&format!("net/ipv4/conf/{name}/forwarding")))?
             {
                 seen.links.insert(name, on);

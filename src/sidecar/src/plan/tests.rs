@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use model::{DomainRule, EgressMode, PodId, Ports};
+use model::{Bandwidth, DomainRule, EgressMode, PodId, Ports};
 use proptest::prelude::*;
 
 use super::{Observed, Plan, Step, plan};
@@ -43,6 +43,13 @@ enum Damage {
     ElementGone,
     ElementWritten,
     TableGone,
+    /// A link leads nothing off any more.
+    DetourGone,
+    /// A class is taken away, and what leads to it.
+    ClassGone,
+    /// A lane is given other queues, or taken away: links lead nowhere then.
+    LaneChanged,
+    LaneGone,
 }
 
 /// What happens to a node.
@@ -64,8 +71,8 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Event> {
     use Damage::{
-        ElementGone, ElementWritten, LinkChanged, LinkDown, LinkGone, LinkLeft, LinkTaken, NamespaceGone,
-        NamespaceUnmounted, NeighbourGone, ResolverGone, RouteGone, TableGone,
+        ClassGone, DetourGone, ElementGone, ElementWritten, LaneChanged, LaneGone, LinkChanged, LinkDown, LinkGone,
+        LinkLeft, LinkTaken, NamespaceGone, NamespaceUnmounted, NeighbourGone, ResolverGone, RouteGone, TableGone,
     };
     let damage = prop::sample::select(vec![
         LinkGone,
@@ -81,6 +88,10 @@ fn events() -> impl Strategy<Value = Event> {
         ElementGone,
         ElementWritten,
         TableGone,
+        DetourGone,
+        ClassGone,
+        LaneChanged,
+        LaneGone,
     ]);
     prop_oneof![
         5 => (0..PODS, 0..SLOTS).prop_map(|(pod, slot)| Event::Place(pod, slot)),
@@ -112,6 +123,18 @@ fn address6(slot: usize) -> Ipv6Addr {
 }
 
 const POLICIES: usize = 4;
+
+/// None; at most so much, both ways and one; and a part of the line.
+fn bandwidth(policy: usize) -> Bandwidth {
+    let speed = |text: &str| Some(text.parse().expect(text));
+    let bandwidth = match policy {
+        0 => Bandwidth::of(None, None),
+        1 => Bandwidth::of(speed("10mbit"), None),
+        2 => Bandwidth::of(speed("up=20mbit"), None),
+        _ => Bandwidth::of(speed("up=30mbit,down=50mbit"), speed("up=20mbit")),
+    };
+    bandwidth.expect("less is guaranteed than there is")
+}
 
 /// Open; restricted without names, with one, and with two.
 fn rules(policy: usize) -> (Rules, Arc<[DomainRule]>) {
@@ -178,12 +201,13 @@ impl Node {
                 address6: self.six.then(|| address6(*slot)),
                 rules,
                 domains,
-                bandwidth: Default::default(),
+                bandwidth: bandwidth(*policy),
             };
             (spec.id, spec)
         };
         Desired {
             pods: self.pods.iter().map(spec).collect(),
+            line: Some("100mbit".parse().expect("a speed")),
             ..Desired::default()
         }
     }
@@ -295,6 +319,20 @@ impl Node {
                 machine.write(Element::link(Set::InNodeAll, link));
             }
             Damage::TableGone => machine.observed.elements = None,
+            Damage::DetourGone => drop(machine.observed.shaping.detours.pop_first()),
+            Damage::ClassGone => {
+                for lane in machine.observed.shaping.lanes.values_mut() {
+                    if let Some((minor, _)) = lane.classes.pop_first() {
+                        lane.leads.retain(|_, lead| lead.class != minor);
+                    }
+                }
+            }
+            Damage::LaneChanged => {
+                for lane in machine.observed.shaping.lanes.values_mut() {
+                    lane.sound = false;
+                }
+            }
+            Damage::LaneGone => drop(machine.observed.shaping.lanes.pop_first()),
             // There is none that is ours to be damaged, or theirs to go.
             Damage::LinkGone
             | Damage::LinkLeft
@@ -471,5 +509,10 @@ proptest! {
         let left = plan(&node.desired(), &node.machine.observed, node.mtu, &BTreeSet::new());
         prop_assert!(left.is_empty(), "{left:#?}");
         prop_assert!(node.has_theirs());
+        if node.pods.values().all(|(_, policy)| *policy == 0) {
+            let Machine { observed, made, .. } = &node.machine;
+            let ours = observed.shaping.detours.keys().any(|(link, _)| made.contains(link));
+            prop_assert!(observed.shaping.lanes.is_empty() && !ours, "nobody is held back");
+        }
     }
 }

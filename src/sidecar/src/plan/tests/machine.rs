@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::names::{self, End};
 use crate::nft::{Element, Set};
 use crate::plan::{Observed, Plan, Step, source};
+use crate::shape::{Change, Detour, Lane, Way};
 
 /// One thing that a kill comes before or after.
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ pub(super) enum Thing {
     Alias(PodId),
     Inside(PodId),
     Lead(PodId),
+    Shape(Change),
     Admit(Vec<(PodId, Vec<Element>)>),
 }
 
@@ -52,15 +54,9 @@ pub(super) fn things(plan: Plan) -> Vec<Thing> {
             }
         }
     }
+    things.extend(plan.shape.into_iter().map(|(_, change)| Thing::Shape(change)));
     things.push(Thing::Admit(plan.admit));
     things
-}
-
-/// The addresses of a pod.
-fn addresses(pod: &PodSpec) -> impl Iterator<Item = IpAddr> {
-    [Some(IpAddr::V4(pod.address)), pod.address6.map(IpAddr::V6)]
-        .into_iter()
-        .flatten()
 }
 
 /// The kernel, and what is known of it to the test alone.
@@ -102,6 +98,7 @@ impl Machine {
         if let Some(link) = self.observed.links.remove(name) {
             self.observed.routes.retain(|(of, _)| *of != link.index);
             self.observed.neighbours.retain(|(of, _)| *of != link.index);
+            self.observed.shaping.detours.retain(|(of, _), _| *of != link.index);
         }
     }
 
@@ -154,18 +151,19 @@ impl Machine {
                 let link = self.link(pod)?;
                 link.up = true;
                 let index = link.index;
-                self.inside.entry(index).or_default().extend(addresses(pod));
+                self.inside.entry(index).or_default().extend(pod.addresses());
             }
             Thing::Lead(id) => {
                 let pod = pod(id)?;
                 let index = self.link(pod)?.index;
-                for address in addresses(pod) {
+                for address in pod.addresses() {
                     // A route takes the place of another to the same address.
                     self.observed.routes.retain(|(_, to)| *to != address);
                     self.observed.routes.insert((index, address));
                     self.observed.neighbours.insert((index, address));
                 }
             }
+            Thing::Shape(change) => self.shape(change)?,
             Thing::Admit(pods) => {
                 for (id, elements) in pods {
                     self.admit(pod(id)?, elements)?;
@@ -173,6 +171,100 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// What the kernel lets be done to its traffic control.
+    fn shape(&mut self, change: Change) -> Result<(), String> {
+        let shaping = &mut self.observed.shaping;
+        let refused = format!("{change:?}");
+        let lane_of = |way: Way, lanes: &mut BTreeMap<Way, Lane>| match lanes.remove(&way) {
+            Some(lane) if lane.sound => Ok(lane),
+            _ => Err(refused.clone()),
+        };
+        match change {
+            Change::Straight(way, link) => drop(shaping.detours.remove(&(link, way))),
+            Change::Unlane(way) => {
+                let lane = shaping.lanes.remove(&way).ok_or(&*refused)?;
+                let made = &self.made;
+                let leads = |((link, of), detour): (&(u32, Way), &Detour)| {
+                    made.contains(link) && *of == way && detour.to == lane.index
+                };
+                if shaping.detours.iter().any(leads) {
+                    return Err(format!("{refused}: links lead to it"));
+                }
+            }
+            Change::Lane(way) => {
+                self.last_index += 1;
+                let index = shaping.lanes.get(&way).map_or(self.last_index, |lane| lane.index);
+                let sound = true;
+                shaping.lanes.insert(
+                    way,
+                    Lane {
+                        index,
+                        sound,
+                        ..Lane::default()
+                    },
+                );
+            }
+            Change::Line(way, rate) => {
+                let mut lane = lane_of(way, &mut shaping.lanes)?;
+                lane.line = Some(rate);
+                shaping.lanes.insert(way, lane);
+            }
+            Change::Class(way, minor, class) => {
+                let mut lane = lane_of(way, &mut shaping.lanes)?;
+                lane.line.ok_or(&*refused)?;
+                lane.classes.insert(minor, class);
+                shaping.lanes.insert(way, lane);
+            }
+            Change::Unclass(way, minor) => {
+                let mut lane = lane_of(way, &mut shaping.lanes)?;
+                let led = lane.leads.values().any(|lead| lead.class == minor);
+                lane.classes.remove(&minor).filter(|_| !led).ok_or(&*refused)?;
+                shaping.lanes.insert(way, lane);
+            }
+            Change::Lead(way, address, by) => {
+                let mut lane = lane_of(way, &mut shaping.lanes)?;
+                let taken = lane.leads.values().any(|lead| lead.handle == by.handle);
+                if taken || !lane.classes.contains_key(&by.class) || lane.leads.insert(address, by).is_some() {
+                    return Err(refused);
+                }
+                shaping.lanes.insert(way, lane);
+            }
+            Change::Unlead(way, address, handle) => {
+                let mut lane = lane_of(way, &mut shaping.lanes)?;
+                let gone = lane.leads.remove(&address);
+                gone.filter(|gone| gone.handle == handle).ok_or(&*refused)?;
+                shaping.lanes.insert(way, lane);
+            }
+            Change::Detour(way, link, of) => {
+                let lane = lane_of(way, &mut shaping.lanes)?;
+                let link = self.observed.links.get(&link).ok_or(&*refused)?.index;
+                shaping.detours.insert((link, way), Detour { to: lane.index, of });
+                shaping.lanes.insert(way, lane);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pod's traffic is held back to what it may have at most.
+    fn is_held_back(&self, pod: &PodSpec, link: u32) -> bool {
+        let shaping = &self.observed.shaping;
+        Way::BOTH.into_iter().all(|way| {
+            let Some(max) = way.of(pod.bandwidth.max()) else {
+                return true;
+            };
+            let detour = shaping.detours.get(&(link, way));
+            let by = detour
+                .zip(shaping.lanes.get(&way))
+                .filter(|(detour, lane)| detour.to == lane.index);
+            by.is_some_and(|(detour, lane)| {
+                pod.addresses().all(|address| {
+                    let class = lane.leads.get(&address).and_then(|lead| lane.classes.get(&lead.class));
+                    detour.of.contains(&address) && class.is_some_and(|class| class.ceil == max.0.get() / 8)
+                })
+            })
+        })
     }
 
     fn link(&mut self, pod: &PodSpec) -> Result<&mut Link, String> {
@@ -205,6 +297,7 @@ impl Machine {
             neighbours,
             resolvers,
             elements: _,
+            shaping: _,
         } = &self.observed;
         let (name, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let link = links.get(&name).ok_or(format!("there is no {name}"))?;
@@ -215,11 +308,16 @@ impl Machine {
             ("up", link.up),
             ("a namespace", namespaces.get(&namespace) == Some(&true)),
             ("resolving", resolvers.contains(&namespace)),
-            ("led to", addresses(pod).all(|to| routes.contains(&(link.index, to)))),
-            ("known", addresses(pod).all(|to| neighbours.contains(&(link.index, to)))),
+            ("held back", self.is_held_back(pod, link.index)),
+            ("led to", pod.addresses().all(|to| routes.contains(&(link.index, to)))),
+            (
+                "known",
+                pod.addresses().all(|to| neighbours.contains(&(link.index, to))),
+            ),
             (
                 "complete inside",
-                addresses(pod).all(|to| inside.is_some_and(|inside| inside.contains(&to))),
+                pod.addresses()
+                    .all(|to| inside.is_some_and(|inside| inside.contains(&to))),
             ),
         ];
         match is.iter().find(|(_, is)| !is) {
