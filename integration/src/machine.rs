@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -16,8 +16,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 /// none at all comes from behind a closed door.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Puts this thread on a machine of its own: no links but its loopback, no rules, and
-/// namespaces whose names nobody else sees. Threads and programs that it starts are there,
+/// How long a cable may take until it carries something.
+const CARRIER: Duration = Duration::from_secs(10);
+
+/// Puts this thread on a machine of its own: no links but its loopback, no rules, no
+/// forwarding, and namespaces whose names nobody else sees. Threads and programs that it starts are there,
 /// too.
 ///
 /// # Panics
@@ -36,7 +39,26 @@ pub fn alone() {
         std::fs::create_dir_all(dir).expect("make a directory to mount on");
         mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
     }
+    // Whatever the machine does that the tests run on.
+    for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        sysctl(key, "0");
+    }
+    have_no_doubles();
     ip("link set lo up");
+}
+
+/// Sets a value below `/proc/sys/net` of the machine that this thread is on.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn sysctl(key: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{key}"), value).unwrap_or_else(|error| panic!("{key}: {error}"));
+}
+
+/// Nobody else has an address of ours: links need not wait a second or two to find out,
+/// before they ask anybody for anything.
+fn have_no_doubles() {
+    sysctl("ipv6/conf/default/accept_dad", "0");
 }
 
 /// Runs `ip` with these words.
@@ -75,6 +97,7 @@ impl Machine {
     pub fn start(name: &str) -> Self {
         ip(&format!("netns add {name}"));
         let machine = Self::named(name);
+        machine.run(have_no_doubles);
         machine.ip("link set lo up");
         machine
     }
@@ -107,6 +130,15 @@ impl Machine {
         machine.ip(&format!("addr add {v4}2/24 dev wan"));
         machine.ip(&format!("addr add {v6}2/64 dev wan nodad"));
         machine.ip("link set wan up");
+        // The kernel is up to a second late to notice that there is somebody on the other end.
+        let since = Instant::now();
+        while [ip(&format!("link show {link}")), machine.ip("link show wan")]
+            .iter()
+            .any(|end| !end.contains("state UP"))
+        {
+            assert!(since.elapsed() < CARRIER, "{link} carries nothing");
+            thread::sleep(Duration::from_millis(5));
+        }
         machine
     }
 

@@ -202,6 +202,27 @@ async fn killed_and_started_again_it_goes_on() {
     assert!(machine::ask_again(&held).is_ok(), "what was open stays open");
 }
 
+/// Docker starts on a node that runs, and once more: pods are let through both times,
+/// before the minute is over in which everything is looked at anyway.
+#[tokio::test]
+async fn docker_that_starts_later_is_noticed() {
+    let site = Site::start(&[]).await;
+    let (_, pod) = site.pod("myproject").await;
+    let iptables = |words: &str| machine::program("iptables-nft", &words.split_whitespace().collect::<Vec<_>>());
+    for command in ["-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-P FORWARD DROP"] {
+        iptables(command);
+    }
+    for _ in 0..2 {
+        until("pods to be let through", async || {
+            iptables("-S DOCKER-USER").contains("podgate").then_some(())
+        })
+        .await;
+        assert!(machine(&pod).tcp(at(FAR, 80)[0]).is_some());
+        iptables("-F DOCKER-USER");
+    }
+    drop(site.outside);
+}
+
 #[tokio::test]
 async fn a_program_runs_in_a_pods_network() {
     let site = Site::start(&[]).await;

@@ -192,7 +192,7 @@ impl<L: Ledger> Agent<L> {
         self.owed.extend(lost);
         let (desired, done) = self.work(desired).await?;
         let settled = done.errors.is_empty() && done.failed.is_empty();
-        self.complain(done.errors.clone());
+        self.complain([done.errors.as_slice(), &done.notices].concat());
         self.dns.retain(|pod| desired.pods.contains_key(&pod));
         self.release(node, &desired, settled).await;
         self.report(node, &desired, done).await?;

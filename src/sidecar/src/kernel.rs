@@ -14,6 +14,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::conntrack;
 use crate::desired::{Desired, PodSpec};
+use crate::host::Host;
 use crate::link::{self, Wire};
 use crate::names::{self, End};
 use crate::netlink::Netlink;
@@ -61,6 +62,7 @@ pub struct Kernel {
     resolv_conf: String,
     route: Netlink<RouteNetlinkMessage>,
     netfilter: Netlink<NetfilterMessage>,
+    host: Host,
     mtu: u32,
 }
 
@@ -71,6 +73,8 @@ pub struct Done {
     pub failed: BTreeMap<PodId, String>,
     /// What failed of no pod in particular.
     pub errors: Vec<String>,
+    /// What of the machine keeps pods from working, and only its operator can change.
+    pub notices: Vec<String>,
 }
 
 impl Done {
@@ -85,8 +89,8 @@ impl Done {
 }
 
 impl Kernel {
-    /// Connects, and gives the node what all its pods need: forwarding, and the gateway's
-    /// address.
+    /// Connects, and gives the node what all its pods need: the gateway's address, and a
+    /// place for namespaces that others see.
     ///
     /// # Errors
     /// When the kernel refuses: without CAP_NET_ADMIN it does.
@@ -94,11 +98,7 @@ impl Kernel {
         let mut route = Netlink::route().doing("open a netlink socket for links")?;
         let netfilter = Netlink::netfilter().doing("open a netlink socket for rules")?;
         link::own(&mut route, base.gateway).doing("give the node the gateway's address (this takes CAP_NET_ADMIN)")?;
-        for (key, value) in sysctls(&base) {
-            if link::write_sysctl(key, value).doing("set what pods need of the kernel")? {
-                tracing::info!(sysctl.key = key, sysctl.value = value, "set for pods");
-            }
-        }
+        netns::share().doing("have namespaces be seen by others (this takes CAP_SYS_ADMIN)")?;
         let mtu = link::uplink(&mut route).doing("look for the link to the world")?;
         Ok(Self {
             resolv_conf: format!(
@@ -106,6 +106,7 @@ impl Kernel {
                 base.gateway
             ),
             mtu: mtu.map_or(MTU, |(_, link)| link.mtu),
+            host: Host::new(base.clone()),
             base,
             route,
             netfilter,
@@ -122,6 +123,10 @@ impl Kernel {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn observe(&mut self) -> Result<Observed, KernelError> {
+        let Self {
+            host, route, netfilter, ..
+        } = self;
+        host.look(route, netfilter).doing("look at what the node forwards")?;
         let links: BTreeMap<_, _> = link::list(&mut self.route, names::LINK)
             .doing("list links")?
             .into_iter()
@@ -200,7 +205,7 @@ impl Kernel {
         }
         if plan.table {
             before("table");
-            match nft::load(&self.base) {
+            match nft::load(&self.base, self.host.guard()) {
                 Ok(()) => observed.elements = Some(BTreeSet::new()),
                 Err(error) => {
                     // Without it everything is open.
@@ -210,6 +215,13 @@ impl Kernel {
                 }
             }
         }
+        // Not before there are rules for what is forwarded.
+        before("host");
+        let kept = self.host.keep(&mut self.netfilter);
+        for (doing, error) in kept.errors {
+            done.fail(None, doing, &error);
+        }
+        done.notices = kept.notices;
         before("shut");
         self.shut(&plan.shut, desired, observed, &mut done);
         let mut forgotten = true;
@@ -425,6 +437,7 @@ impl Kernel {
                 if pod.address6.is_some() {
                     link::own6(&mut self.route, index)?;
                 }
+                link::settle(&name)?;
                 link::up(&mut self.route, index)?;
                 if let Some(link) = observed.links.get_mut(&name) {
                     link.up = true;
@@ -485,11 +498,4 @@ impl Step {
             Self::Lead => "lead its address to its link",
         }
     }
-}
-
-/// What the node's kernel has to do for pods: forward, and believe in routes both ways.
-fn sysctls(base: &Base) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let v4 = [("net/ipv4/ip_forward", "1")];
-    let v6 = base.pods6.map(|_| ("net/ipv6/conf/all/forwarding", "1"));
-    v4.into_iter().chain(v6)
 }

@@ -12,6 +12,7 @@ mod rules;
 mod shape;
 mod plan;
 mod kernel;
+mod host;
 mod names;
 mod netns;
 mod link;

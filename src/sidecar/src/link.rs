@@ -12,7 +12,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -133,6 +133,27 @@ pub(crate) fn uplink(netlink: &mut Route) -> io::Result<Option<(String, Link)>> 
     }
     let Some((_, index)) = best else { return Ok(None) };
     Ok(list(netlink, "")?.into_iter().find(|(_, link)| link.index == index))
+}
+
+/// The numbers of links that IPv6's default routes lead to, and who made these.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn default_routes6(netlink: &mut Route) -> io::Result<Vec<(u32, RouteProtocol)>> {
+    let mut all = Vec::new();
+    for answer in netlink.dump(RouteNetlinkMessage::GetRoute(family(AddressFamily::Inet6)))? {
+        let RouteNetlinkMessage::NewRoute(route) = answer else {
+            continue;
+        };
+        if route.header.destination_prefix_length == 0 {
+            let out = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            });
+            all.extend(out.map(|out| (out, route.header.protocol)));
+        }
+    }
+    Ok(all)
 }
 
 /// Makes a pod's link, down, its other end in the namespace.
@@ -386,17 +407,49 @@ pub(crate) fn neighbours(netlink: &mut Route) -> io::Result<Vec<(u32, IpAddr)>> 
     Ok(answers.into_iter().filter_map(permanent).collect())
 }
 
+/// What the node's end of a pod's link does, whatever new links do on this node.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn settle(name: &str) -> io::Result<()> {
+    // A route back by the same link is what a source must have: a second guard beside our
+    // own. Nobody on such a link is told of better ways, or believed to know any.
+    let v4 = ["forwarding=1", "rp_filter=1", "accept_redirects=0", "send_redirects=0"];
+    let v6 = ["accept_ra=0", "accept_redirects=0"];
+    for (family, settings) in [("ipv4", &v4[..]), ("ipv6", &v6[..])] {
+        for (key, value) in settings.iter().filter_map(|setting| setting.split_once('=')) {
+            // No reading first: it is new, and this is part of what a pod waits for.
+            match fs::write(format!("/proc/sys/net/{family}/conf/{name}/{key}"), value) {
+                // A kernel without IPv6, or a node that has turned it off.
+                Err(error) if family == "ipv6" && error.kind() == io::ErrorKind::NotFound => break,
+                other => other.map_err(|error| io::Error::new(error.kind(), format!("{key} of {name}: {error}")))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A value below `/proc/sys`.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read_sysctl(key: &str) -> io::Result<String> {
+    let path = format!("/proc/sys/{key}");
+    let text = fs::read_to_string(&path);
+    text.map(|text| text.trim().to_owned())
+        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+}
+
 /// Sets a value below `/proc/sys`, unless it is so already; whether it was changed.
 ///
 /// # Errors
 /// When it cannot be read or written.
 pub(crate) fn write_sysctl(key: &str, value: &str) -> io::Result<bool> {
     let path = format!("/proc/sys/{key}");
-    let about = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
-    if fs::read_to_string(&path).map_err(about)?.trim() == value {
+    if read_sysctl(key)? == value {
         return Ok(false);
     }
-    fs::write(&path, value).map_err(about)?;
+    fs::write(&path, value).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
     Ok(true)
 }
 

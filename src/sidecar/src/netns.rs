@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
@@ -18,6 +19,31 @@ const ETC: &str = "/etc/netns";
 /// The file of a namespace.
 pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
+}
+
+/// Has others see what is mounted where named namespaces are, and what they mount there be
+/// seen: as `ip netns add` does, whichever of the two comes first.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn share() -> io::Result<()> {
+    fs::create_dir_all(DIRECTORY)?;
+    let none = None::<&str>;
+    let shared = || mount(none, DIRECTORY, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    match shared() {
+        // Nothing is mounted there, so that there is nothing to be shared.
+        Err(Errno::EINVAL) => {
+            mount(
+                Some(DIRECTORY),
+                DIRECTORY,
+                none,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                none,
+            )?;
+            Ok(shared()?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Makes a namespace of this name and runs `inside` in it; when that fails, the namespace

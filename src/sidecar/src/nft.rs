@@ -19,9 +19,11 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessa
 use crate::netlink::Netlink;
 
 mod element;
+mod guard;
 
 pub(crate) use element::number;
 pub use element::{Chain, Element, Set};
+pub(crate) use guard::{Guard, guarded, keep_guard};
 
 /// Ours, and nobody else's.
 const TABLE: &str = "podgate";
@@ -64,8 +66,12 @@ impl Base {
     }
 
     /// The table as `nft -f` takes it.
-    fn text(&self) -> String {
-        self.lines().replace("@MARK@", &self.mark())
+    fn text(&self, guard: &Guard) -> String {
+        // What the mark does not tell of: elements come and go.
+        self.lines()
+            .replace("@MARK@", &self.mark())
+            .replace("@TURNED_ON4@", &guard.links_text())
+            .replace("@TURNED_ON6@", guard.six_text())
     }
 
     fn lines(&self) -> String {
@@ -82,11 +88,11 @@ impl Base {
 }
 
 /// Puts the table in, in the place of the one that is there: its elements are gone then,
-/// and pods closed until they are put in again.
+/// but for what it guards, and pods closed until they are put in again.
 ///
 /// # Errors
 /// When `nft` is missing, or what it says.
-pub(crate) fn load(base: &Base) -> io::Result<()> {
+pub(crate) fn load(base: &Base, guard: &Guard) -> io::Result<()> {
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -95,7 +101,7 @@ pub(crate) fn load(base: &Base) -> io::Result<()> {
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("run nft: {error}")))?;
     if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(base.text().as_bytes())?;
+        stdin.write_all(base.text(guard).as_bytes())?;
     }
     let ended = nft.wait_with_output()?;
     if ended.status.success() {
@@ -173,6 +179,35 @@ pub(crate) fn in_set(name: &str) -> NetfilterMessage {
             SetElementList::Set(name.to_owned()),
         ],
     }))
+}
+
+/// The keys of a set; nothing when there is no such set.
+fn keys(netlink: &mut Netlink<NetfilterMessage>, set: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let answers = match netlink.dump(in_set(set)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut keys = Vec::new();
+    for answer in answers {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = answer.inner else {
+            continue;
+        };
+        for attribute in message.attributes {
+            let SetElementList::Elements(list) = attribute else {
+                continue;
+            };
+            for item in list {
+                let ListAttribute::Element(attributes) = item else {
+                    continue;
+                };
+                keys.extend(attributes.into_iter().find_map(|attribute| match attribute {
+                    SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key),
+                    _ => None,
+                }));
+            }
+        }
+    }
+    Ok(Some(keys))
 }
 
 /// The elements of these sets; nothing when there is no such table.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use model::{PortSpan, Protocol};
 
 /// IFNAMSIZ of linux/if.h.
-const LINK_NAME: usize = 16;
+pub(super) const LINK_NAME: usize = 16;
 
 macro_rules! sets {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
