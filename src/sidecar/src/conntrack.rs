@@ -30,27 +30,28 @@ pub(crate) struct Flow {
 /// When the kernel cannot be asked, or does not forget one that still is.
 pub(crate) fn forget(netlink: &mut Netlink<NetfilterMessage>, ends: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     let mut forgotten = 0;
-    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let header = || NetfilterHeader::new(family, 0, 0);
-        let all = netlink.dump(NetfilterMessage::new(header(), ConntrackMessage::Get(Vec::new())))?;
-        for message in all {
-            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
-                continue;
-            };
-            if !flow(&attributes).is_some_and(|flow| ends(&flow)) {
-                continue;
-            }
-            let named = attributes
-                .into_iter()
-                .filter(|attribute| matches!(attribute, ConntrackAttribute::CtaTupleOrig(_)))
-                .collect();
-            let gone = netlink.tell(NetfilterMessage::new(header(), ConntrackMessage::Delete(named)), 0);
-            match gone {
-                Ok(()) => forgotten += 1,
-                // It ended by itself.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    // Of both families at once: the kernel goes through all of its table for each dump,
+    // however little is in it.
+    let any = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let all = netlink.dump(NetfilterMessage::new(any, ConntrackMessage::Get(Vec::new())))?;
+    for message in all {
+        let family = message.header.family;
+        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
+            continue;
+        };
+        if !flow(&attributes).is_some_and(|flow| ends(&flow)) {
+            continue;
+        }
+        let named = attributes
+            .into_iter()
+            .filter(|attribute| matches!(attribute, ConntrackAttribute::CtaTupleOrig(_)))
+            .collect();
+        let of_it = NetfilterHeader::new(family, 0, 0);
+        match netlink.tell(NetfilterMessage::new(of_it, ConntrackMessage::Delete(named)), 0) {
+            Ok(()) => forgotten += 1,
+            // It ended by itself.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(forgotten)

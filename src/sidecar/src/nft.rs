@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
     VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
 
@@ -29,6 +29,22 @@ const TABLE: &str = "podgate";
 const SUBSYSTEM: u16 = 10;
 /// NFTA_DATA_VALUE of linux/netfilter/nf_tables.h.
 const DATA_VALUE: u16 = 1;
+/// NFTA_DATA_VERDICT.
+const DATA_VERDICT: u16 = 2;
+/// NFTA_VERDICT_CHAIN.
+const VERDICT_CHAIN: u16 = 2;
+/// NFTA_SET_ELEM_LIST_ELEMENTS.
+const SET_ELEMENTS: u16 = 3;
+/// NFTA_SET_ELEM_KEY.
+const ELEMENT_KEY: u16 = 1;
+/// NFTA_SET_ELEM_DATA.
+const ELEMENT_DATA: u16 = 2;
+/// NFTA_SET_ELEM_KEY_END.
+const ELEMENT_KEY_END: u16 = 10;
+/// What is before the attributes of a message: struct nlmsghdr, struct nfgenmsg.
+const HEADERS: usize = 16 + 4;
+/// What is before the value of an attribute: struct nlattr.
+const NLA_HEADER: usize = 4;
 /// Elements in one message, whose attributes are 64 KiB at most.
 const PIECE: usize = 256;
 
@@ -185,26 +201,39 @@ pub(crate) fn elements(
 ) -> io::Result<Option<Vec<Element>>> {
     let mut all = Vec::new();
     for set in sets {
-        let answers = match netlink.dump(in_set(set.name())) {
+        let read = |packet: &[u8]| Ok(Some(read(set, packet)));
+        match netlink.dump_with(in_set(set.name()), read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        for answer in answers {
-            let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = answer.inner else {
-                continue;
-            };
-            let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
-                SetElementList::Elements(list) => Some(list),
-                _ => None,
-            });
-            let elements = lists.flatten().filter_map(|item| match item {
-                ListAttribute::Element(attributes) => Element::read(set, attributes),
-                _ => None,
-            });
-            all.extend(elements);
+            other => all.extend(other?.into_iter().flatten()),
         }
     }
     Ok(Some(all))
+}
+
+/// The elements in one answer. They are read here, as netlink-packet-netfilter 0.4 writes
+/// the whole list down as text for each element of it, in case that one cannot be read:
+/// with a thousand pods that takes seconds.
+fn read(set: Set, packet: &[u8]) -> Vec<Element> {
+    let parts = packet.get(HEADERS..).unwrap_or_default();
+    let lists = nested(parts).filter(|(kind, _)| *kind == SET_ELEMENTS);
+    let elements = lists.flat_map(|(_, list)| nested(list));
+    elements
+        .filter_map(|(_, element)| Element::read(set, element))
+        .collect()
+}
+
+/// Attributes by their kinds (struct nlattr of linux/netlink.h), as long as they are whole.
+fn nested(parts: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(parts).map_while(Result::ok).filter_map(|part| {
+        let value = part.into_inner();
+        let part = NlaBuffer::new(value);
+        Some((part.kind(), value.get(NLA_HEADER..usize::from(part.length()))?))
+    })
+}
+
+/// What of a kind is among attributes.
+fn part(parts: &[u8], kind: u16) -> Option<&[u8]> {
+    nested(parts).find(|(is, _)| *is == kind).map(|(_, value)| value)
 }
 
 /// Elements by set, in pieces that fit a message.
@@ -255,34 +284,18 @@ impl Element {
     }
 
     /// One of a dump; nothing when it is not of a kind that is ever put in.
-    fn read(set: Set, attributes: Vec<SetElementAttribute>) -> Option<Self> {
-        let (mut key, mut end, mut chain) = (None, None, None);
-        for attribute in attributes {
-            match attribute {
-                SetElementAttribute::Key(DataAttribute::Value(value)) => key = Some(value),
-                SetElementAttribute::KeyEnd(values) => {
-                    end = values.first().map(|value| {
-                        let mut bytes = vec![0; netlink_packet_core::Nla::value_len(value)];
-                        netlink_packet_core::Nla::emit_value(value, &mut bytes);
-                        bytes
-                    });
-                }
-                SetElementAttribute::Data(DataAttribute::Verdict(parts)) => {
-                    chain = parts.iter().find_map(|part| match part {
-                        VerdictAttribute::Chain(name) => Chain::named(name),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        let key: Box<[u8]> = key?.into();
+    fn read(set: Set, parts: &[u8]) -> Option<Self> {
+        let key: Box<[u8]> = part(part(parts, ELEMENT_KEY)?, DATA_VALUE)?.into();
+        let end = part(parts, ELEMENT_KEY_END).and_then(|end| part(end, DATA_VALUE));
         // An interval of one may come without its end.
         let end = match (end, set.is_interval()) {
             (Some(end), _) => Some(end.into()),
             (None, true) => Some(key.clone()),
             (None, false) => None,
         };
+        let verdict = part(parts, ELEMENT_DATA).and_then(|data| part(data, DATA_VERDICT));
+        let chain = verdict.and_then(|verdict| part(verdict, VERDICT_CHAIN));
+        let chain = chain.and_then(|name| Chain::named(std::str::from_utf8(name.strip_suffix(&[0])?).ok()?));
         Some(Self { set, key, end, chain })
     }
 }
