@@ -19,7 +19,7 @@ step = @printf '\n$(if $(MAKE_TERMOUT),\033[1m%s\033[0m,%s)\n' '$(1)'
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Run podgate with pods, users and certificates of its own, and print where to look
@@ -65,6 +65,12 @@ bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, limits,
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin cold-start
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-cost
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-fleet
+
+.PHONY: bench-pods
+bench-pods: ## Compare ways to give pods their networks, with a thousand pods, as root (5 minutes)
+	@.ci/tools bench
+	cargo build --profile dist --locked -p podgate -p perf --bin podgate --bin pods
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" "$(TARGET_DIR)/dist/pods"
 
 .PHONY: tools
 tools: ## Install all that check, test and bench need, and nothing else

@@ -8,6 +8,7 @@ pub mod limits;
 
 // A machine of two sides, and what runs on it.
 pub mod cpu;
+pub mod machine;
 pub mod process;
 pub mod site;
 

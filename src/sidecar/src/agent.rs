@@ -139,6 +139,7 @@ impl<L: Ledger> Agent<L> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut again, mut pause) = (None::<Instant>, AGAIN);
+        let mut settled = None::<Instant>;
         let news = Arc::clone(&self.news);
         loop {
             tokio::select! {
@@ -149,8 +150,14 @@ impl<L: Ledger> Agent<L> {
                         self.told.apply(update);
                     }
                 }
+                // What is wanted meanwhile does not wait for it: each pod that comes or goes
+                // is news, too, as the kernel says later that its link carries or is gone.
                 () = news.notified() => {
-                    tokio::time::sleep(SETTLE).await;
+                    settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                    continue;
+                }
+                () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => {
+                    settled = None;
                     self.observed = None;
                 }
                 _ = look.tick() => self.observed = None,

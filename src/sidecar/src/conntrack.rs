@@ -32,27 +32,24 @@ pub(crate) struct Flow {
 /// When the kernel cannot be asked, or does not forget one that still is.
 pub(crate) fn forget(netlink: &mut Netlink<NetfilterMessage>, ends: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     let mut forgotten = 0;
-    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let header = || NetfilterHeader::new(family, 0, 0);
-        let all = netlink.dump(NetfilterMessage::new(header(), ConntrackMessage::Get(Vec::new())))?;
-        for message in all {
-            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
-                continue;
-            };
-            if !flow(&attributes).is_some_and(|flow| ends(&flow)) {
-                continue;
-            }
-            let named = attributes
-                .into_iter()
-                .filter(|attribute| matches!(attribute, ConntrackAttribute::CtaTupleOrig(_)))
-                .collect();
-            let gone = netlink.tell(NetfilterMessage::new(header(), ConntrackMessage::Delete(named)), 0);
-            match gone {
-                Ok(()) => forgotten += 1,
-                // It ended by itself.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    for message in all(netlink)? {
+        let family = message.header.family;
+        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
+            continue;
+        };
+        if !flow(&attributes).is_some_and(|flow| ends(&flow)) {
+            continue;
+        }
+        let named = attributes
+            .into_iter()
+            .filter(|attribute| matches!(attribute, ConntrackAttribute::CtaTupleOrig(_)))
+            .collect();
+        let of_it = NetfilterHeader::new(family, 0, 0);
+        match netlink.tell(NetfilterMessage::new(of_it, ConntrackMessage::Delete(named)), 0) {
+            Ok(()) => forgotten += 1,
+            // It ended by itself.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(forgotten)
@@ -63,22 +60,26 @@ pub(crate) fn forget(netlink: &mut Netlink<NetfilterMessage>, ends: impl Fn(&Flo
 /// # Errors
 /// When the kernel cannot be asked.
 pub(crate) fn each(netlink: &mut Netlink<NetfilterMessage>, mut each: impl FnMut(&Flow, Option<u8>)) -> io::Result<()> {
-    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let header = NetfilterHeader::new(family, 0, 0);
-        for message in netlink.dump(NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new())))? {
-            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
-                continue;
-            };
-            let state = attributes.iter().find_map(|attribute| match attribute {
-                ConntrackAttribute::CtaProtoInfo(infos) => infos.iter().find_map(tcp_state),
-                _ => None,
-            });
-            if let Some(flow) = flow(&attributes) {
-                each(&flow, state);
-            }
+    for message in all(netlink)? {
+        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
+            continue;
+        };
+        let state = attributes.iter().find_map(|attribute| match attribute {
+            ConntrackAttribute::CtaProtoInfo(infos) => infos.iter().find_map(tcp_state),
+            _ => None,
+        });
+        if let Some(flow) = flow(&attributes) {
+            each(&flow, state);
         }
     }
     Ok(())
+}
+
+/// All that are followed, of both families at once: the kernel goes through all of its table
+/// for each dump, however little is in it.
+fn all(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<Vec<NetfilterMessage>> {
+    let any = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    netlink.dump(NetfilterMessage::new(any, ConntrackMessage::Get(Vec::new())))
 }
 
 fn tcp_state(info: &ProtoInfo) -> Option<u8> {

@@ -269,9 +269,10 @@ impl Kernel {
         if made.is_empty() {
             return;
         }
-        match link::wait(&mut self.route, made.clone()) {
+        let numbered = |name| Some((String::clone(name), observed.links.get(name)?.index));
+        match link::wait(&mut self.route, made.iter().filter_map(numbered).collect()) {
             Ok(left) => {
-                for name in made.difference(&left) {
+                for name in made.iter().filter(|name| !left.contains_key(*name)) {
                     if let Some(link) = observed.links.get_mut(name) {
                         link.carries = true;
                     }
@@ -434,6 +435,7 @@ impl Kernel {
             Step::Inside => {
                 netns::enter(&namespace, || link::complete_inside(&wire))?;
                 let index = link::index(&name)?;
+                link::ipv6(&name, pod.address6.is_some())?;
                 if pod.address6.is_some() {
                     link::own6(&mut self.route, index)?;
                 }

@@ -1,6 +1,6 @@
 //! Pods' links: a veth pair each, its addresses and routes, on both of its ends.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -220,24 +220,40 @@ pub(crate) fn addresses(netlink: &mut Route) -> io::Result<Vec<IpAddr>> {
     Ok(answers.into_iter().filter_map(local).collect())
 }
 
-/// Waits until links carry packets, for a second at most; those that do not by then.
+/// Waits until links carry packets, for a second at most; those that do not by then. Each
+/// is asked for by its number: to list all links takes longer than to make one.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(crate) fn wait(netlink: &mut Route, mut names: BTreeSet<String>) -> io::Result<BTreeSet<String>> {
+pub(crate) fn wait(netlink: &mut Route, mut links: BTreeMap<String, u32>) -> io::Result<BTreeMap<String, u32>> {
     const PATIENCE: Duration = Duration::from_secs(1);
-    let since = Instant::now();
-    while !names.is_empty() && since.elapsed() < PATIENCE {
-        for (name, link) in list(netlink, names::LINK)? {
-            if link.carries {
-                names.remove(&name);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+    let (since, mut pause) = (Instant::now(), Duration::from_micros(50));
+    loop {
+        let mut left = BTreeMap::new();
+        for (name, index) in links {
+            if !carries(netlink, index)? {
+                left.insert(name, index);
             }
         }
-        if !names.is_empty() {
-            thread::sleep(Duration::from_millis(1));
+        links = left;
+        if links.is_empty() || since.elapsed() > PATIENCE {
+            return Ok(links);
         }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    Ok(names)
+}
+
+/// Whether a link carries packets. One that is gone does not.
+fn carries(netlink: &mut Route, index: u32) -> io::Result<bool> {
+    let message = LinkUnspec::new_with_index(index).build();
+    match netlink.ask(RouteNetlinkMessage::GetLink(message)) {
+        Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(read(link).1.carries),
+        Ok(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes a link away, and its other end with it. One that is gone already is fine.
@@ -282,11 +298,7 @@ pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
         ),
     ])?;
     done.into_iter().collect::<io::Result<()>>()?;
-    // Without an address of ours, nothing but the link-local one that the kernel makes up.
-    write_sysctl(
-        "net/ipv6/conf/eth0/disable_ipv6",
-        if wire.address6.is_some() { "0" } else { "1" },
-    )?;
+    ipv6(names::INSIDE, wire.address6.is_some())?;
     let Some(address6) = wire.address6 else { return Ok(()) };
     let mut address: AddressMessage = AddressMessageBuilder::<Ipv6Addr>::new()
         .address(address6, 128)
@@ -317,6 +329,17 @@ pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
 pub(crate) fn own(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
     let message = RouteNetlinkMessage::NewAddress(address4(address, 32, LOOPBACK));
     netlink.tell(message, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Has an end of a link speak IPv6, or not: without an address of ours it would have the
+/// link-local one that the kernel makes up, and on the node a route for it among those of
+/// all other links, which takes the longer the more there are.
+///
+/// # Errors
+/// When it cannot be set.
+pub(crate) fn ipv6(name: &str, speaks: bool) -> io::Result<()> {
+    let key = format!("net/ipv6/conf/{name}/disable_ipv6");
+    write_sysctl(&key, if speaks { "0" } else { "1" }).map(drop)
 }
 
 /// Gives the node's end of a link the gateway's IPv6 address, which every link has its own

@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::os::fd::AsFd as _;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -50,62 +50,6 @@ impl Netlink<RouteNetlinkMessage> {
 impl Netlink<NetfilterMessage> {
     /// To nftables and conntrack.
     pub(crate) fn netfilter() -> io::Result<Self> {
-        Self::open(NETLINK_NETFILTER)
-    }
-}
-
-/// A message of netfilter's as it is written, for answers that the library does not read.
-#[derive(Debug, Clone)]
-pub(crate) struct Raw {
-    kind: u16,
-    bytes: Vec<u8>,
-}
-
-impl Raw {
-    /// A question.
-    pub(crate) fn ask(message: NetfilterMessage) -> Self {
-        let mut bytes = vec![0; NetlinkSerializable::buffer_len(&message)];
-        NetlinkSerializable::serialize(&message, &mut bytes);
-        Self {
-            kind: message.message_type(),
-            bytes,
-        }
-    }
-
-    /// What follows the header of netlink.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl NetlinkSerializable for Raw {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.bytes);
-    }
-}
-
-impl NetlinkDeserializable for Raw {
-    type Error = std::convert::Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        Ok(Self {
-            kind: header.message_type,
-            bytes: payload.to_vec(),
-        })
-    }
-}
-
-impl Netlink<Raw> {
-    /// To nftables, byte by byte.
-    pub(crate) fn raw() -> io::Result<Self> {
         Self::open(NETLINK_NETFILTER)
     }
 }
@@ -199,15 +143,55 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
         result.unwrap_or(Ok(()))
     }
 
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub(crate) fn ask(&mut self, message: M) -> io::Result<Option<M>> {
+        let mut out = Vec::new();
+        // The acknowledgement comes after the answer, and without one.
+        self.put(&mut out, message, NLM_F_REQUEST | NLM_F_ACK);
+        let asked = self.sequence;
+        self.socket.send(&out, 0)?;
+        let (mut answer, mut end) = (None, None);
+        while end.is_none() {
+            self.receive(|sequence, payload| match payload {
+                _ if sequence != asked => {}
+                NetlinkPayload::InnerMessage(message) => answer = Some(message),
+                other => end = end.take().or(ended(&other)),
+            })?;
+        }
+        end.unwrap_or(Ok(())).map(|()| answer)
+    }
+
     /// Asks for all there is of something.
     ///
     /// # Errors
     /// What the kernel answers.
     pub(crate) fn dump(&mut self, message: M) -> io::Result<Vec<M>> {
+        self.dump_with(message, |packet| {
+            let packet = NetlinkMessage::<M>::deserialize(packet).map_err(io::Error::other)?;
+            Ok(match packet.payload {
+                NetlinkPayload::InnerMessage(message) => Some(message),
+                _ => None,
+            })
+        })
+    }
+
+    /// Asks for all there is of something, each answer read from its octets, header and
+    /// all, by `read`.
+    ///
+    /// # Errors
+    /// What the kernel answers, or `read` says.
+    pub(crate) fn dump_with<T>(
+        &mut self,
+        message: M,
+        read: impl Fn(&[u8]) -> io::Result<Option<T>>,
+    ) -> io::Result<Vec<T>> {
         // What changes meanwhile makes the kernel say that its answer may be torn.
         const TRIES: usize = 5;
         for _ in 0..TRIES {
-            if let Some(all) = self.dump_once(message.clone())? {
+            if let Some(all) = self.dump_once(message.clone(), &read)? {
                 return Ok(all);
             }
         }
@@ -216,22 +200,30 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
         ))
     }
 
-    fn dump_once(&mut self, message: M) -> io::Result<Option<Vec<M>>> {
+    fn dump_once<T>(
+        &mut self,
+        message: M,
+        read: impl Fn(&[u8]) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<Vec<T>>> {
         let mut out = Vec::new();
         self.put(&mut out, message, NLM_F_REQUEST | NLM_F_DUMP);
         let asked = self.sequence;
         self.socket.send(&out, 0)?;
         let (mut all, mut end, mut torn) = (Vec::new(), None, false);
         while end.is_none() {
-            self.receive_with(|header, payload| {
-                if header.sequence_number != asked {
-                    return;
+            self.receive_raw(|header, packet| {
+                if header.sequence_number() != asked {
+                    return Ok(());
                 }
-                torn |= header.flags & netlink_packet_core::NLM_F_DUMP_INTR != 0;
-                match payload {
-                    NetlinkPayload::InnerMessage(message) => all.push(message),
-                    other => end = end.take().or(ended(&other)),
+                torn |= header.flags() & netlink_packet_core::NLM_F_DUMP_INTR != 0;
+                // Below that are netlink's own messages (NLMSG_MIN_TYPE, linux/netlink.h).
+                if header.message_type() >= 0x10 {
+                    all.extend(read(packet)?);
+                } else {
+                    let packet = NetlinkMessage::<M>::deserialize(packet).map_err(io::Error::other)?;
+                    end = end.take().or(ended(&packet.payload));
                 }
+                Ok(())
             })?;
         }
         end.unwrap_or(Ok(())).map(|()| (!torn).then_some(all))
@@ -250,10 +242,15 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
     }
 
     fn receive(&mut self, mut each: impl FnMut(u32, NetlinkPayload<M>)) -> io::Result<()> {
-        self.receive_with(|header, payload| each(header.sequence_number, payload))
+        self.receive_raw(|_, packet| {
+            let packet = NetlinkMessage::<M>::deserialize(packet).map_err(io::Error::other)?;
+            let (header, payload) = packet.into_parts();
+            each(header.sequence_number, payload);
+            Ok(())
+        })
     }
 
-    fn receive_with(&mut self, mut each: impl FnMut(NetlinkHeader, NetlinkPayload<M>)) -> io::Result<()> {
+    fn receive_raw(&mut self, mut each: impl FnMut(NetlinkBuffer<&[u8]>, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let size = loop {
             match self.socket.recv(&mut &mut self.buffer[..], 0) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -262,11 +259,10 @@ impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
         };
         let mut rest = self.buffer.get(..size).unwrap_or_default();
         while !rest.is_empty() {
-            let packet = NetlinkMessage::<M>::deserialize(rest).map_err(io::Error::other)?;
-            let length = (packet.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length.max(4)..).unwrap_or_default();
-            let (header, payload) = packet.into_parts();
-            each(header, payload);
+            let header = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            let length = header.length() as usize;
+            each(header, rest.get(..length).unwrap_or(rest))?;
+            rest = rest.get(length.next_multiple_of(4).max(16)..).unwrap_or_default();
         }
         Ok(())
     }

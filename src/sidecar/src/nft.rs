@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
     VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
 
@@ -31,6 +31,28 @@ const TABLE: &str = "podgate";
 const SUBSYSTEM: u16 = 10;
 /// NFTA_DATA_VALUE of linux/netfilter/nf_tables.h.
 const DATA_VALUE: u16 = 1;
+/// NFTA_DATA_VERDICT.
+const DATA_VERDICT: u16 = 2;
+/// NFTA_VERDICT_CHAIN.
+const VERDICT_CHAIN: u16 = 2;
+/// NFTA_SET_ELEM_LIST_ELEMENTS.
+const SET_ELEMENTS: u16 = 3;
+/// NFTA_SET_ELEM_KEY.
+const ELEMENT_KEY: u16 = 1;
+/// NFTA_SET_ELEM_DATA.
+const ELEMENT_DATA: u16 = 2;
+/// NFTA_SET_ELEM_EXPR.
+const ELEMENT_EXPRESSION: u16 = 7;
+/// NFTA_SET_ELEM_KEY_END.
+const ELEMENT_KEY_END: u16 = 10;
+/// NFTA_EXPR_DATA.
+const EXPRESSION_DATA: u16 = 2;
+/// NFTA_COUNTER_PACKETS.
+const COUNTER_PACKETS: u16 = 2;
+/// What is before the attributes of a message: struct nlmsghdr, struct nfgenmsg.
+const HEADERS: usize = 16 + 4;
+/// What is before the value of an attribute: struct nlattr.
+const NLA_HEADER: usize = 4;
 /// Elements in one message, whose attributes are 64 KiB at most.
 const PIECE: usize = 256;
 
@@ -164,15 +186,11 @@ pub(crate) fn lend(netlink: &mut Netlink<NetfilterMessage>, elements: &[(Element
 /// # Errors
 /// When the kernel cannot be asked.
 pub(crate) fn is_loaded(netlink: &mut Netlink<NetfilterMessage>, base: &Base) -> io::Result<bool> {
-    match netlink.dump(in_set(&base.mark())) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    found(netlink.dump(in_set(&base.mark()))).map(|mark| mark.is_some())
 }
 
 /// Asks for the elements of a set.
-pub(crate) fn in_set(name: &str) -> NetfilterMessage {
+fn in_set(name: &str) -> NetfilterMessage {
     in_table(NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.to_owned()),
@@ -183,31 +201,26 @@ pub(crate) fn in_set(name: &str) -> NetfilterMessage {
 
 /// The keys of a set; nothing when there is no such set.
 fn keys(netlink: &mut Netlink<NetfilterMessage>, set: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let answers = match netlink.dump(in_set(set)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut keys = Vec::new();
-    for answer in answers {
-        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = answer.inner else {
-            continue;
-        };
-        for attribute in message.attributes {
-            let SetElementList::Elements(list) = attribute else {
-                continue;
-            };
-            for item in list {
-                let ListAttribute::Element(attributes) = item else {
-                    continue;
-                };
-                keys.extend(attributes.into_iter().find_map(|attribute| match attribute {
-                    SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key),
-                    _ => None,
-                }));
-            }
-        }
-    }
-    Ok(Some(keys))
+    let keys = in_each(netlink, set, |element| {
+        Some(part(part(element, ELEMENT_KEY)?, DATA_VALUE)?.to_vec())
+    });
+    found(keys)
+}
+
+/// What the counters of a set that is keyed by links' names have counted, in packets;
+/// nothing when there is no table.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn counted(netlink: &mut Netlink<NetfilterMessage>, set: Set) -> io::Result<Vec<(String, u64)>> {
+    let counted = in_each(netlink, set.name(), |element| {
+        let key = part(part(element, ELEMENT_KEY)?, DATA_VALUE)?;
+        let name = key.split(|byte| *byte == 0).next()?;
+        let counter = part(part(element, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
+        let packets = part(counter, COUNTER_PACKETS)?.try_into().ok()?;
+        Some((String::from_utf8_lossy(name).into_owned(), u64::from_be_bytes(packets)))
+    });
+    Ok(found(counted)?.unwrap_or_default())
 }
 
 /// The elements of these sets; nothing when there is no such table.
@@ -220,26 +233,54 @@ pub(crate) fn elements(
 ) -> io::Result<Option<Vec<Element>>> {
     let mut all = Vec::new();
     for set in sets {
-        let answers = match netlink.dump(in_set(set.name())) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        for answer in answers {
-            let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = answer.inner else {
-                continue;
-            };
-            let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
-                SetElementList::Elements(list) => Some(list),
-                _ => None,
-            });
-            let elements = lists.flatten().filter_map(|item| match item {
-                ListAttribute::Element(attributes) => Element::read(set, attributes),
-                _ => None,
-            });
-            all.extend(elements);
+        match found(in_each(netlink, set.name(), |element| Element::read(set, element)))? {
+            Some(elements) => all.extend(elements),
+            None => return Ok(None),
         }
     }
     Ok(Some(all))
+}
+
+/// What `read` makes of each element of a set, as the kernel writes it. They are read here,
+/// as netlink-packet-netfilter 0.4 writes the whole list down as text for each element of
+/// it, in case that one cannot be read (with a thousand pods that takes seconds), and loses
+/// what counters have counted.
+fn in_each<T>(
+    netlink: &mut Netlink<NetfilterMessage>,
+    set: &str,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<Vec<T>> {
+    let answers = netlink.dump_with(in_set(set), |packet| {
+        let parts = packet.get(HEADERS..).unwrap_or_default();
+        let lists = nested(parts).filter(|(kind, _)| *kind == SET_ELEMENTS);
+        let elements = lists.flat_map(|(_, list)| nested(list));
+        Ok(Some(
+            elements.filter_map(|(_, element)| read(element)).collect::<Vec<_>>(),
+        ))
+    })?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Nothing, of what is not there.
+fn found<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Attributes by their kinds (struct nlattr of linux/netlink.h), as long as they are whole.
+fn nested(parts: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(parts).map_while(Result::ok).filter_map(|part| {
+        let value = part.into_inner();
+        let part = NlaBuffer::new(value);
+        Some((part.kind(), value.get(NLA_HEADER..usize::from(part.length()))?))
+    })
+}
+
+/// What of a kind is among attributes.
+fn part(parts: &[u8], kind: u16) -> Option<&[u8]> {
+    nested(parts).find(|(is, _)| *is == kind).map(|(_, value)| value)
 }
 
 /// Elements by set, in pieces that fit a message.
@@ -290,34 +331,18 @@ impl Element {
     }
 
     /// One of a dump; nothing when it is not of a kind that is ever put in.
-    fn read(set: Set, attributes: Vec<SetElementAttribute>) -> Option<Self> {
-        let (mut key, mut end, mut chain) = (None, None, None);
-        for attribute in attributes {
-            match attribute {
-                SetElementAttribute::Key(DataAttribute::Value(value)) => key = Some(value),
-                SetElementAttribute::KeyEnd(values) => {
-                    end = values.first().map(|value| {
-                        let mut bytes = vec![0; netlink_packet_core::Nla::value_len(value)];
-                        netlink_packet_core::Nla::emit_value(value, &mut bytes);
-                        bytes
-                    });
-                }
-                SetElementAttribute::Data(DataAttribute::Verdict(parts)) => {
-                    chain = parts.iter().find_map(|part| match part {
-                        VerdictAttribute::Chain(name) => Chain::named(name),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        let key: Box<[u8]> = key?.into();
+    fn read(set: Set, parts: &[u8]) -> Option<Self> {
+        let key: Box<[u8]> = part(part(parts, ELEMENT_KEY)?, DATA_VALUE)?.into();
+        let end = part(parts, ELEMENT_KEY_END).and_then(|end| part(end, DATA_VALUE));
         // An interval of one may come without its end.
         let end = match (end, set.is_interval()) {
             (Some(end), _) => Some(end.into()),
             (None, true) => Some(key.clone()),
             (None, false) => None,
         };
+        let verdict = part(parts, ELEMENT_DATA).and_then(|data| part(data, DATA_VERDICT));
+        let chain = verdict.and_then(|verdict| part(verdict, VERDICT_CHAIN));
+        let chain = chain.and_then(|name| Chain::named(std::str::from_utf8(name.strip_suffix(&[0])?).ok()?));
         Some(Self { set, key, end, chain })
     }
 }

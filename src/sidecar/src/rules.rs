@@ -139,6 +139,15 @@ fn has(ports: &Ports, protocol: u8, port: u16) -> bool {
 /// Puts networks and their ports into a pair of sets. The kernel keeps no intervals that
 /// overlap, so what a wider network has already is left out of the narrower.
 fn put(all: &mut BTreeSet<Element>, link: &str, networks: &[(IpNet, Option<Ports>)], some: [Set; 2], every: [Set; 2]) {
+    // Most pods have no more than that, and there are many pods.
+    match networks {
+        [] => return,
+        [(network, None)] => {
+            all.insert(Element::network(every, link, network.trunc()));
+            return;
+        }
+        _ => {}
+    }
     let whole: Vec<IpNet> = networks
         .iter()
         .filter(|(_, ports)| ports.is_none())

@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 
 use model::PodId;
-use netlink_packet_core::NlasIterator;
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
@@ -13,7 +12,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use crate::conntrack;
 use crate::link;
 use crate::names;
-use crate::netlink::{Netlink, Raw};
+use crate::netlink::Netlink;
 use crate::nft::{self, Set};
 use crate::shape::Way;
 use crate::tc;
@@ -82,7 +81,6 @@ pub struct Figures {
 pub struct Stats {
     route: Netlink<RouteNetlinkMessage>,
     netfilter: Netlink<NetfilterMessage>,
-    raw: Netlink<Raw>,
 }
 
 impl Stats {
@@ -94,7 +92,6 @@ impl Stats {
         Ok(Self {
             route: Netlink::route()?,
             netfilter: Netlink::netfilter()?,
-            raw: Netlink::raw()?,
         })
     }
 
@@ -125,7 +122,7 @@ impl Stats {
             by_address.extend(by_index.get(&index).map(|pod| (address, *pod)));
         }
         for (set, way) in [(Set::DroppedOut, Way::Up), (Set::DroppedIn, Way::Down)] {
-            for (link, packets) in refused(&mut self.raw, set)? {
+            for (link, packets) in nft::counted(&mut self.netfilter, set)? {
                 if let Some(figures) = by_link.get(&link).and_then(|pod| all.get_mut(pod)) {
                     let traffic = figures.way(way);
                     traffic.refused = packets;
@@ -194,49 +191,4 @@ fn link_of_pod(message: LinkMessage) -> Option<(String, PodId, Figures)> {
         }
     }
     Some((name?, pod?, figures))
-}
-
-/// NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_KEY and _EXPR, NFTA_DATA_VALUE, NFTA_EXPR_DATA
-/// and NFTA_COUNTER_PACKETS of linux/netfilter/nf_tables.h.
-const ELEMENTS: u16 = 3;
-const KEY: u16 = 1;
-const EXPRESSION: u16 = 7;
-const VALUE: u16 = 1;
-const DATA: u16 = 2;
-const PACKETS: u16 = 2;
-/// `struct nfgenmsg` before the attributes.
-const HEADER: usize = 4;
-
-/// What the counters of a set have counted, by link. netlink-packet-netfilter loses what is
-/// in them.
-fn refused(raw: &mut Netlink<Raw>, set: Set) -> io::Result<Vec<(String, u64)>> {
-    let answers = match raw.dump(Raw::ask(nft::in_set(set.name()))) {
-        // There is no table.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut all = Vec::new();
-    for answer in &answers {
-        let lists = attributes(answer.bytes().get(HEADER..).unwrap_or_default(), Some(ELEMENTS));
-        for element in lists.iter().flat_map(|list| attributes(list, None)) {
-            let first = |bytes: &[u8], kind| attributes(bytes, Some(kind)).into_iter().next();
-            let key = first(&element, KEY).and_then(|key| first(&key, VALUE));
-            let counter = first(&element, EXPRESSION).and_then(|expression| first(&expression, DATA));
-            let packets = counter.and_then(|counter| first(&counter, PACKETS));
-            let packets = packets.and_then(|packets| Some(u64::from_be_bytes(packets.as_slice().try_into().ok()?)));
-            let link = key.map(|key| {
-                let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
-                String::from_utf8_lossy(name).into_owned()
-            });
-            all.extend(link.zip(packets));
-        }
-    }
-    Ok(all)
-}
-
-/// The values of attributes, of all kinds or of one.
-fn attributes(bytes: &[u8], kind: Option<u16>) -> Vec<Vec<u8>> {
-    let all = NlasIterator::new(bytes).flatten();
-    let of_kind = all.filter(|nla| kind.is_none_or(|kind| nla.kind() == kind));
-    of_kind.map(|nla| nla.value().to_vec()).collect()
 }

@@ -7,7 +7,6 @@
 
 // The machine and what runs on it.
 mod build;
-mod machine;
 
 // What stands behind and beside the proxies.
 mod auth_server;
@@ -34,6 +33,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use perf::machine;
 use perf::site::{self, Cores, Site};
 
 use crate::load::Callers;

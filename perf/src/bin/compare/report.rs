@@ -8,10 +8,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::machine;
 use crate::peers::{Checks, Kind, Peer};
 use crate::rounds::{Extent, Summary, Turn};
 use crate::scenario::Scenario;
+use perf::machine;
 use perf::site::Site;
 
 /// A report in the making.

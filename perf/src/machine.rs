@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 
 /// Processor, cores and kernel, in a line.
-pub(crate) fn describe() -> Result<String> {
+///
+/// # Errors
+/// Where `/proc` does not tell.
+pub fn describe() -> Result<String> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
     let models = || cpuinfo.lines().filter(|line| line.starts_with("model name"));
     let model = models()
@@ -16,8 +19,11 @@ pub(crate) fn describe() -> Result<String> {
 }
 
 /// The load average of the last minute: on a machine that does something else the
-/// figures are worth less, and the report says so.
-pub(crate) fn load_average() -> Result<f64> {
+/// figures are worth less, and a report says so.
+///
+/// # Errors
+/// Where `/proc` does not tell.
+pub fn load_average() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
     let first = text.split(' ').next().unwrap_or_default();
     first
