@@ -3,7 +3,8 @@
 //! Every table that the change feed carries has a `revision` column with an index:
 //! a poll is `revision > x` on each. Rows are removed by the store's code, never by
 //! `ON DELETE CASCADE`, because every removed row must leave a tombstone; the
-//! foreign keys are there to refuse a removal that forgot something.
+//! foreign keys are there to refuse a removal that forgot something. What is no part of
+//! the feed may go by it.
 //!
 //! A released file is never edited: a change is a new file at the end of the list.
 
@@ -20,6 +21,7 @@ mod m0005_control;
 mod m0006_sign_in;
 mod m0007_limits;
 mod m0008_networks;
+mod m0009_metrics;
 
 struct Migrator;
 
@@ -35,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_sign_in::Migration),
             Box::new(m0007_limits::Migration),
             Box::new(m0008_networks::Migration),
+            Box::new(m0009_metrics::Migration),
         ]
     }
 }

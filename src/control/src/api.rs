@@ -21,6 +21,7 @@ mod explain;
 mod limits;
 mod lookup;
 mod members;
+mod metrics;
 mod nodes;
 mod openapi;
 mod page;
@@ -109,6 +110,7 @@ fn resources() -> OpenApiRouter<Api> {
             services::delete
         ))
         .routes(routes!(policies::read, policies::put, policies::delete))
+        .routes(routes!(metrics::read))
         .routes(routes!(shares::list))
         .routes(routes!(shares::read, shares::put, shares::delete))
         .routes(routes!(tokens::create))

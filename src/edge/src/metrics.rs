@@ -9,12 +9,12 @@
 mod limits;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use filters::limit::Meters;
-use model::UnixMillis;
+use model::{Latencies, UnixMillis};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{
@@ -42,6 +42,8 @@ const SERVICE_NAMES: usize = 100;
 pub(crate) struct RouteMeters {
     by_code: [AtomicU64; CODES.len() + CLASSES.len()],
     latency: Histogram,
+    /// Of this route alone, since it was last taken.
+    own_latencies: [AtomicU32; Latencies::BUCKETS],
 }
 
 impl RouteMeters {
@@ -49,6 +51,23 @@ impl RouteMeters {
         Self {
             by_code: std::array::from_fn(|_| AtomicU64::new(0)),
             latency,
+            own_latencies: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+
+    fn took(&self, duration: Duration) {
+        self.latency.observe(duration.as_secs_f64());
+        if let Some(count) = self.own_latencies.get(Latencies::bucket(duration)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what took how long since the last time, which is forgotten by it.
+    pub(crate) fn take_latencies(&self, to: &mut Latencies) {
+        for (bucket, count) in self.own_latencies.iter().enumerate() {
+            if count.load(Ordering::Relaxed) > 0 {
+                to.add(bucket, count.swap(0, Ordering::Relaxed).into());
+            }
         }
     }
 
@@ -257,7 +276,7 @@ impl Metrics {
             meters.count(if record.status == 0 { 499 } else { record.status });
             // A WebSocket's life is not a latency.
             if record.status != 101 {
-                meters.latency.observe(record.duration.as_secs_f64());
+                meters.took(record.duration);
             }
         };
         match &record.entry {

@@ -10,6 +10,7 @@ mod assemble;
 mod pods;
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use model::{IssuerKey, Revision, Route, Update, User, UserId};
+use model::{IssuerKey, Latencies, PodId, Revision, Route, Update, User, UserId};
 use papaya::Guard as _;
 
 use crate::balance::Balancer;
@@ -308,6 +309,21 @@ impl Table {
         for entry in self.live.load().routes.pin().keys() {
             f(&entry.0);
         }
+    }
+
+    /// Takes how long pods' services took to answer since the last time. It goes through
+    /// all routes.
+    pub fn take_latencies(&self) -> HashMap<PodId, Latencies> {
+        let mut all = HashMap::<PodId, Latencies>::new();
+        self.for_each(|entry| {
+            let Some(meters) = entry.meters() else { return };
+            let mut taken = Latencies::default();
+            meters.take_latencies(&mut taken);
+            if taken.count() > 0 {
+                all.entry(entry.route.pod.id).or_default().merge(&taken);
+            }
+        });
+        all
     }
 
     pub(crate) fn balancers(&self) -> &crate::balance::Registry {

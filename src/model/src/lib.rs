@@ -11,6 +11,7 @@ pub mod config;
 mod id;
 mod label;
 mod limit;
+mod measured;
 mod object;
 mod policy;
 mod record;
@@ -26,6 +27,7 @@ pub use change::{Change, Entity, Key, Revision, Update};
 pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
 pub use limit::{Bound, Count, CountError, OwnLimits, Policy, ServiceLimits, Subject, UserLimits};
+pub use measured::{Latencies, Measured, PodNetwork};
 pub use object::Object;
 pub use policy::{
     Bandwidth, BandwidthError, CidrError, CidrRule, DomainError, DomainPattern, DomainRule, Egress, EgressMode,

@@ -15,6 +15,7 @@ mod state;
 mod reload;
 mod follow;
 mod credentials;
+mod latencies;
 mod node;
 mod run;
 mod demo;

@@ -5,20 +5,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Context as _;
 use ipnet::{Ipv4Net, Ipv6Net};
 use model::{Name, NodeId, PodId};
+use prometheus::Registry;
 use sidecar::{Agent, Config, Ledger, LedgerError, Report};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::follow::{self, Opening};
 
+mod admin;
+mod figures;
+
 /// Pieces of the feed that are read ahead.
 const AHEAD: usize = 16;
 
-/// Starts the agent.
+/// Starts the agent, and shows its pods' figures in `registry`.
 ///
 /// # Errors
-/// When the kernel refuses.
-pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening) -> anyhow::Result<()> {
+/// When the kernel refuses, or what is listened on is not free.
+pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry: &Registry) -> anyhow::Result<()> {
     let _in = runtime.enter();
     let books = Books {
         store: store.clone(),
@@ -27,8 +31,12 @@ pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening) -> anyhow
         pods: config.pods(),
         pods6: config.pods6(),
     };
+    if let Some(address) = config.admin {
+        admin::start(address, registry.clone())?;
+    }
     let agent = Agent::start(config, books).context("start the sidecar")?;
     agent.answer_names().context("start the pods' name server")?;
+    figures::start(registry, store.clone())?;
     let (updates, feed) = mpsc::channel(AHEAD);
     runtime.spawn(follow::hand_on(store, updates));
     runtime.spawn(agent.run(feed));

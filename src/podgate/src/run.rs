@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::config::{self, Config, Role};
 use crate::credentials::Credentials;
 use crate::follow::{self, Opening};
+use crate::latencies;
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
@@ -60,7 +61,7 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     if roles.contains(&Role::Sidecar)
         && let Some(config) = config.sidecar.clone()
     {
-        crate::node::start(&runtime, config, store.clone())?;
+        crate::node::start(&runtime, config, store.clone(), &registry)?;
     }
     if !with_edge && !roles.contains(&Role::Control) {
         runtime.block_on(stopped(signals));
@@ -78,6 +79,7 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
     }
     if with_edge {
+        let source = issuer.public().kid;
         let credentials = Credentials::new(issuer, store.clone(), runtime.handle().clone());
         let edge = Edge::new(
             config.fixed.clone(),
@@ -86,6 +88,11 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
             registry,
             Some(Arc::new(credentials)),
         )?;
+        runtime.spawn(latencies::write(
+            Arc::clone(edge.handle().table()),
+            store.clone(),
+            source,
+        ));
         run_edge(edge, &runtime, path, config, store, level, signals)?;
     } else {
         runtime.block_on(stopped(signals));

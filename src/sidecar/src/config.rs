@@ -27,6 +27,8 @@ pub struct Config {
     pub node: Name,
     /// `address`: where edges reach it, if it shall say so itself.
     pub address: Option<IpAddr>,
+    /// `admin`: where a node without an edge serves its metrics.
+    pub admin: Option<SocketAddr>,
     pub(crate) base: Base,
     pub(crate) around: Surroundings,
     pub(crate) dns: dns::Settings,
@@ -101,6 +103,7 @@ impl Config {
             .map(|all| all.into_iter().map(|one| one.0).collect());
         let private = section.list::<Suffix>("private_domains").unwrap_or_default();
         let address = section.parse("address");
+        let admin = section.parse("admin");
         let node = node?;
         let dns = dns::Settings {
             private_domains: private,
@@ -113,6 +116,7 @@ impl Config {
         Some(Self {
             node,
             address,
+            admin,
             base,
             around,
             dns,

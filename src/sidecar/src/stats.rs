@@ -26,8 +26,10 @@ pub struct Traffic {
     pub passed: u64,
     /// Packets that a guard or the pod's policy refused.
     pub refused: u64,
-    /// Packets that there was no room for in its queue, or that its link had errors with.
+    /// Packets that there was no room for in its queue or on its link.
     pub dropped: u64,
+    /// Packets that its link had errors with.
+    pub errors: u64,
 }
 
 /// Connections that the kernel follows, by their state.
@@ -177,13 +179,15 @@ fn link_of_pod(message: LinkMessage) -> Option<(String, PodId, Figures)> {
                 figures.up = Traffic {
                     bytes: stats.rx_bytes,
                     passed: stats.rx_packets,
-                    dropped: stats.rx_dropped + stats.rx_errors,
+                    dropped: stats.rx_dropped,
+                    errors: stats.rx_errors,
                     refused: 0,
                 };
                 figures.down = Traffic {
                     bytes: stats.tx_bytes,
                     passed: stats.tx_packets,
-                    dropped: stats.tx_dropped + stats.tx_errors,
+                    dropped: stats.tx_dropped,
+                    errors: stats.tx_errors,
                     refused: 0,
                 };
             }

@@ -20,6 +20,7 @@ pub mod address;
 pub mod api_token;
 pub mod audit;
 pub mod issuer_key;
+pub mod measurement;
 pub mod member;
 pub mod node;
 pub mod pod;

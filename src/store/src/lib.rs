@@ -22,6 +22,7 @@ mod error;
 mod feed;
 mod issuer_keys;
 mod journal;
+mod measurements;
 mod names;
 mod networks;
 mod nodes;
