@@ -83,6 +83,18 @@ fn machine(pod: &Value) -> Machine {
     Machine::named(&format!("podgate-{}", pod["id"].as_str().expect("an id")))
 }
 
+/// Answers `from here` by HTTP on port 3000 of a pod.
+fn serve(inside: &Machine) {
+    let listener = inside.run(|| std::net::TcpListener::bind(("0.0.0.0", 3000)).expect("free"));
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nfrom here");
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_pod_made_by_the_api_serves_what_runs_in_it() {
     let site = Site::start(&[]).await;
@@ -91,16 +103,7 @@ async fn a_pod_made_by_the_api_serves_what_runs_in_it() {
     // What runs in the pod is reached by its name, through the edge on its node.
     let inside = machine(&pod);
     let address: Ipv4Addr = pod["address"].as_str().expect("one").parse().expect("an address");
-    inside.run(|| {
-        let listener = std::net::TcpListener::bind(("0.0.0.0", 3000)).expect("free");
-        std::thread::spawn(move || {
-            use std::io::{Read as _, Write as _};
-            for mut stream in listener.incoming().flatten() {
-                let _ = stream.read(&mut [0; 4096]);
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nfrom here");
-            }
-        });
-    });
+    serve(&inside);
     let service = json!({"name": "app", "port": 3000, "visibility": "public"});
     site.api.ok(Method::POST, &format!("{path}/services"), service).await;
     until("the service to answer", async || {
@@ -221,6 +224,78 @@ async fn docker_that_starts_later_is_noticed() {
         iptables("-F DOCKER-USER");
     }
     drop(site.outside);
+}
+
+/// What goes by a pod's link and what its services answer is told by the API and to
+/// Prometheus, and forgotten with the pod.
+#[tokio::test]
+async fn what_goes_on_at_a_pod_is_told() {
+    let admin = free_address();
+    let site = Site::start(&[("sidecar.admin", admin.to_string().into())]).await;
+    let (path, pod) = site.pod("myproject").await;
+    let inside = machine(&pod);
+    let metrics = format!("{path}/metrics");
+    let none = site.api.ok(Method::GET, &metrics, Value::Null).await;
+    assert_eq!(none["latency"], Value::Null);
+    serve(&inside);
+    let service = json!({"name": "app", "port": 3000, "visibility": "public"});
+    site.api.ok(Method::POST, &format!("{path}/services"), service).await;
+    let held = inside.connect(at(FAR, 80)[0]).expect("open");
+    let told = until("all of it to be told", async || {
+        site.podgate.get("app-myproject-john", "/").await;
+        let told = site.api.ok(Method::GET, &metrics, Value::Null).await;
+        let at_least = |pointer: &str| told.pointer(pointer).and_then(Value::as_f64).is_some_and(|is| is > 0.0);
+        let all = [
+            "/bandwidth/inbound",
+            "/bandwidth/outbound",
+            "/packets/received",
+            "/packets/transmitted",
+            "/connections/established",
+            "/latency/p50",
+        ];
+        all.iter().all(|pointer| at_least(pointer)).then_some(told)
+    })
+    .await;
+    let number = |pointer: &str| told.pointer(pointer).and_then(Value::as_f64).expect(pointer);
+    assert_eq!(
+        number("/bandwidth/total"),
+        number("/bandwidth/inbound") + number("/bandwidth/outbound")
+    );
+    assert!(number("/latency/p50") <= number("/latency/p95"), "{told}");
+    assert!(number("/latency/p95") <= number("/latency/p99"), "{told}");
+    assert!(
+        number("/connections/active") >= number("/connections/established"),
+        "{told}"
+    );
+    assert!(
+        told["connections"]["timeWait"].is_u64() && told["at"].is_string(),
+        "{told}"
+    );
+
+    let id = format!("pod=\"{}\"", pod["id"].as_str().expect("an id"));
+    let series = [
+        ("podgate_pod_network_bytes_total", "direction=\"outbound\""),
+        ("podgate_pod_network_packets_total", "outcome=\"passed\""),
+        ("podgate_pod_connections", "state=\"established\""),
+    ];
+    for (name, label) in series {
+        let value = site.podgate.metric(name, &[&id, label]).await;
+        assert!(value.is_some_and(|value| value > 0.0), "{name}: {value:?}");
+    }
+    // A node that is no edge shows the same on a listener of its own.
+    let own = integration::client::Door::plain(admin);
+    let page = integration::client::Request::get(&own, "node", "/metrics").send().await;
+    assert!(page.body().contains("podgate_pod_connections{"), "{page:?}");
+    let page = integration::client::Request::get(&own, "node", "/healthz").send().await;
+    assert_eq!((page.status(), page.body()), (200, "ok\n"));
+
+    drop(held);
+    site.api.ok(Method::DELETE, &path, Value::Null).await;
+    until("its series to be gone", async || {
+        let value = site.podgate.metric("podgate_pod_connections", &[&id]).await;
+        value.is_none().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ macro_rules! on_both {
 mod control;
 mod feed;
 mod limits;
+mod measurements;
 mod networks;
 mod outage;
 mod policies;

@@ -34,6 +34,7 @@ async fn the_schema_goes_up_down_and_up(database: Database) {
         "audit",
         "policies",
         "addresses",
+        "measurements",
         "tombstones",
         "revision",
     ] {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::follow::{self, Opening};
 
 mod admin;
-mod figures;
+mod metrics;
 
 /// Pieces of the feed that are read ahead.
 const AHEAD: usize = 16;
@@ -36,7 +36,7 @@ pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry:
     }
     let agent = Agent::start(config, books).context("start the sidecar")?;
     agent.answer_names().context("start the pods' name server")?;
-    figures::start(registry, store.clone())?;
+    metrics::start(registry, store.clone())?;
     let (updates, feed) = mpsc::channel(AHEAD);
     runtime.spawn(follow::hand_on(store, updates));
     runtime.spawn(agent.run(feed));

@@ -8,6 +8,7 @@ use model::{Latencies, Measured, PodNetwork, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body::Moment;
 use super::caller::Caller;
 use super::path::At;
 use super::problem::Problem;
@@ -22,7 +23,7 @@ pub(super) struct Shown {
     /// When its node measured last; null when none has yet, or the pod is on none. The next
     /// three are null then, too.
     #[schema(value_type = Option<schema::Moment>, required = true)]
-    at: Option<UnixMillis>,
+    at: Option<Moment>,
     /// Over the last seconds.
     #[schema(required = true)]
     bandwidth: Option<Bandwidth>,
@@ -101,7 +102,7 @@ impl Shown {
         }
         let of = network.map(|(_, network)| network);
         Self {
-            at: network.map(|(at, _)| at),
+            at: network.map(|(at, _)| Moment(at)),
             bandwidth: of.map(|of| Bandwidth {
                 inbound: of.inbound,
                 outbound: of.outbound,

@@ -111,6 +111,18 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
+/// A number of octets in a cell.
+#[allow(clippy::cast_precision_loss, reason = "to one place")]
+pub(super) fn octet_count(octets: u64) -> String {
+    let units = ["KiB", "MiB", "GiB"];
+    let Some(power) = octets.checked_ilog2().map(|log| log / 10).filter(|power| *power > 0) else {
+        return format!("{octets} B");
+    };
+    let power = power.min(3);
+    let unit = units.get(power as usize - 1).copied().unwrap_or_default();
+    format!("{:.1} {unit}", octets as f64 / f64::from(1 << (10 * power)))
+}
+
 /// A moment in a cell, to the second.
 pub(super) fn moment(value: &Value) -> String {
     let text = text(value);

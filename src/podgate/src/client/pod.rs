@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::names::{NewPodRef, PodRef, Ref, named, pod_name};
-use super::output::{Output, text};
+use super::output::{Output, moment, octet_count, text};
 use super::values::{OrNone, or_none, pod_state};
 
 pub(super) const EXAMPLES: &str = "\
@@ -20,6 +20,7 @@ Examples:
   podgate pod add john/myproject --team devs --node node-1
   podgate pod list --owner john
   podgate pod set john/myproject --state stopped
+  podgate pod metrics john/myproject
   podgate pod exec john/myproject -- ss -tlnp
   podgate pod set john/myproject --team none";
 
@@ -54,6 +55,13 @@ pub(crate) enum Verb {
     /// Show a pod
     #[command(visible_alias = "get", after_help = "Examples:\n  podgate pod show john/myproject")]
     Show {
+        /// OWNER/POD, or its id
+        pod: PodRef,
+    },
+    /// Show what goes on at a pod: traffic, connections, and how long answers take
+    #[command(after_help = "Examples:\n  podgate pod metrics john/myproject\n  \
+                      watch -n5 podgate pod metrics john/myproject")]
+    Metrics {
         /// OWNER/POD, or its id
         pod: PodRef,
     },
@@ -184,6 +192,7 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             }
             output.facts(facts)
         }
+        Verb::Metrics { pod } => metrics(&api.get(&format!("{}/metrics", pod.path())).await?, output),
         Verb::Set { pod, changes } => {
             let changed = api.patch(&pod.path(), changes.body()).await?;
             output.done(&changed, &format!("changed pod {pod}"))
@@ -202,6 +211,59 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             output.done(&Value::Null, &format!("removed pod {pod}"))
         }
     }
+}
+
+fn metrics(metrics: &Value, output: &Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return output.json(metrics);
+    }
+    let [traffic, packets, connections] = ["bandwidth", "packets", "connections"].map(|part| &metrics[part]);
+    let each = |part: &Value, figures: &[(&str, &str)]| {
+        let told = figures
+            .iter()
+            .map(|(key, word)| format!("{} {word}", text(&part[*key])));
+        match part {
+            Value::Null => String::new(),
+            _ => told.collect::<Vec<_>>().join(", "),
+        }
+    };
+    let speed = |key: &str| match traffic[key].as_u64() {
+        Some(octets) => format!("{}/s", octet_count(octets)),
+        None => String::new(),
+    };
+    let took = |key: &str| metrics["latency"][key].as_f64().map(|millis| format!("{millis:.1} ms"));
+    let latency = [("p50", took("p50")), ("p95", took("p95")), ("p99", took("p99"))];
+    let latency = latency
+        .iter()
+        .filter_map(|(part, took)| Some(format!("{part} {}", took.as_ref()?)));
+    output.facts([
+        ("measured", moment(&metrics["at"])),
+        ("inbound", speed("inbound")),
+        ("outbound", speed("outbound")),
+        (
+            "packets",
+            each(packets, &[("received", "received"), ("transmitted", "transmitted")]),
+        ),
+        (
+            "held up",
+            each(
+                packets,
+                &[("refused", "refused"), ("dropped", "dropped"), ("errors", "broken")],
+            ),
+        ),
+        (
+            "connections",
+            each(
+                connections,
+                &[
+                    ("active", "in all"),
+                    ("established", "established"),
+                    ("timeWait", "in time wait"),
+                ],
+            ),
+        ),
+        ("latency", latency.collect::<Vec<_>>().join(", ")),
+    ])
 }
 
 /// Becomes a program inside a pod's network.
