@@ -3,6 +3,7 @@
 
 mod agent;
 mod figures;
+mod forwards;
 mod host;
 mod node;
 mod reach;
