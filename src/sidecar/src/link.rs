@@ -401,7 +401,11 @@ fn loopback6(netlink: &mut Route, index: u32) -> io::Result<()> {
         .kind(RouteType::Local)
         .priority(METRIC)
         .build();
-    netlink.tell(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE)
+    // To replace would be to take it from the pod that has it.
+    match netlink.tell(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether the node's loopback may send by a link, and take answers from it (IPv4). The

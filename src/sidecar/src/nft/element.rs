@@ -293,10 +293,9 @@ impl Element {
 
     /// What has gone by a port of the node.
     pub fn carried(at: NodePort) -> Self {
-        let mut key = at.port.to_be_bytes().to_vec();
-        key.extend([0, 0]);
         Self {
-            key: key.into(),
+            // One that is alone takes its own size.
+            key: at.port.to_be_bytes().into(),
             ..Self::port(
                 match at.protocol {
                     Protocol::Tcp => Set::CarriedTcp,
