@@ -6,6 +6,8 @@ mod figures;
 mod forwards;
 mod host;
 mod node;
+mod ports;
 mod reach;
 mod recover;
+mod site;
 mod speed;
