@@ -75,7 +75,7 @@ fn sshd(pod: &Value, dir: &Path) -> (Process, String) {
 
 #[tokio::test]
 async fn ssh_and_dns_get_through_a_forward() {
-    let site = Site::start(&[]).await;
+    let site = Site::start(&[("sidecar.pod_cidr6", "fd00:64::/112".into())]).await;
     let (path, pod) = site.pod("myproject").await;
     let dir = tempfile::tempdir().expect("a directory");
     let (_sshd, key) = sshd(&pod, dir.path());
@@ -259,7 +259,7 @@ async fn an_edge_elsewhere_serves_what_a_stranger_cannot_reach() {
 async fn a_port_that_something_listens_on_is_nobodys() {
     let site = Site::start(&[
         ("sidecar.port_range", "30000-30003".into()),
-        ("sidecar.port_cooldown", "0s".into()),
+        ("sidecar.port_cooldown", "1s".into()),
     ])
     .await;
     let (path, _) = site.pod("myproject").await;

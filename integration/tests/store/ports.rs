@@ -114,7 +114,7 @@ async fn the_one_that_is_asked_for_is_given_or_not(database: Database) {
         Err(error @ StoreError::PortRefused { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     };
-    assert!(why(&other, 30_001).await.contains("it is of pod john/web"));
+    assert!(why(&other, 30_001).await.contains(&format!("it is of pod {}", web.id)));
     assert!(why(&other, 30_002).await.contains("another program"));
     assert!(why(&other, 29_999).await.contains("30000-30002"));
     store.release_port(web.id, tcp(30_001)).await.expect("release");

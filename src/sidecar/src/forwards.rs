@@ -244,7 +244,7 @@ mod tests {
         let change = changes(&before, &BTreeMap::new());
         assert!(change.remove.is_empty());
         assert!(
-            matches!(change.add.last(), Some(last) if last.set == Set::Leads6),
+            matches!(change.add.last(), Some(last) if last.set == Set::Leads4),
             "{change:?}"
         );
     }

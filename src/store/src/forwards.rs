@@ -1,5 +1,6 @@
 //! Forwards: ports of nodes that lead to pods there.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -231,16 +232,24 @@ impl Batch {
             None => false,
             Some(node) => self.handed_out(node).await?.is_some(),
         };
+        let mut leases = BTreeMap::new();
+        for row in rows.iter().filter(|_| hands_out) {
+            let was = row.at()?;
+            match self
+                .lease(pod, was.protocol, Some(was.port), Purpose::read_row(row))
+                .await
+            {
+                // What it can have is its own before the others look for another.
+                Err(StoreError::PortRefused { .. }) => {}
+                lease => drop(leases.insert(was, lease?)),
+            }
+        }
         for row in rows {
             let was = row.at()?;
             let purpose = Purpose::read_row(&row);
-            let lease = if hands_out {
-                match self.lease(pod, was.protocol, Some(was.port), purpose).await {
-                    Err(StoreError::PortRefused { .. }) => Some(self.lease(pod, was.protocol, None, purpose).await?),
-                    other => Some(other?),
-                }
-            } else {
-                None
+            let lease = match leases.remove(&was) {
+                None if hands_out => Some(self.lease(pod, was.protocol, None, purpose).await?),
+                lease => lease,
             };
             if purpose == Purpose::Service {
                 self.move_service(pod.id, was.port, lease.map(|lease| lease.at.port))

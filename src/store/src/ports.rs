@@ -296,7 +296,7 @@ impl Batch {
         match there.doing("read a port")? {
             None => Ok(()),
             Some(row) => Err(refused(match row.pod_id {
-                Some(pod) => format!("it is of pod {}", self.pod_title(PodId::from_uuid(pod)).await?),
+                Some(pod) => format!("it is of pod {}", PodId::from_uuid(pod)),
                 None => "it was another's, and cools down".to_owned(),
             })),
         }
