@@ -22,6 +22,7 @@ mod m0006_sign_in;
 mod m0007_limits;
 mod m0008_networks;
 mod m0009_metrics;
+mod m0010_ports;
 
 struct Migrator;
 
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_limits::Migration),
             Box::new(m0008_networks::Migration),
             Box::new(m0009_metrics::Migration),
+            Box::new(m0010_ports::Migration),
         ]
     }
 }

@@ -5,7 +5,7 @@ use integration::process::Program;
 use super::{Said, client};
 
 /// Every command with its verbs.
-const COMMANDS: [(&str, &[&str]); 20] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("run", &[]),
     ("check", &[]),
     ("reload", &[]),
@@ -16,6 +16,8 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("service", &["list", "add", "show", "set", "remove"]),
     ("share", &["list", "add", "show", "remove"]),
     ("policy", &["show", "set", "remove"]),
+    ("port", &["list", "allocate", "release"]),
+    ("forward", &["list", "add", "set", "remove"]),
     ("token", &["add"]),
     ("session", &["end"]),
     ("api-token", &["list", "add", "remove"]),

@@ -20,14 +20,14 @@ fn traffic_is_counted_with_the_pod_it_is_of() {
     let mut stats = Stats::open().expect("root may");
     let mut read = || stats.read().expect("the kernel answers");
     let inside = busy.machine();
-    let before = read()[&busy.id];
+    let before = read()[&busy.id].clone();
 
     let streams = [far(0), far(1)].map(|far| inside.connect(far).unwrap_or_else(|error| panic!("{far}: {error}")));
     let mut stream = &streams[0];
     stream.write_all(&[0; 1000]).expect("sent");
     assert!(inside.udp(at(FARTHER, 80)[0]).is_none(), "not allowed");
     let after = read();
-    let [is, was] = [after[&busy.id], before];
+    let [is, was] = [after[&busy.id].clone(), before];
     assert!(is.up.bytes > was.up.bytes + 1000, "{is:?}");
     assert!(
         is.up.passed > was.up.passed && is.down.passed > was.down.passed,
@@ -69,7 +69,7 @@ fn what_there_is_no_room_for_is_told() {
             socket.send_to(&[0; 1400], at(FAR, 80)[0]).expect("sent");
         }
     });
-    let figures = Stats::open().expect("root may").read().expect("the kernel answers")[&pod.id];
+    let figures = Stats::open().expect("root may").read().expect("the kernel answers")[&pod.id].clone();
     assert!(figures.up.dropped > 50, "{figures:?}");
     assert!(figures.up.passed < 50, "{figures:?}");
 }

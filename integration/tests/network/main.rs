@@ -3,8 +3,11 @@
 
 mod agent;
 mod figures;
+mod forwards;
 mod host;
 mod node;
+mod ports;
 mod reach;
 mod recover;
+mod site;
 mod speed;

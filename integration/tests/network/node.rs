@@ -62,6 +62,7 @@ impl Node {
             pods6: Some("fd00:64::/112".parse().expect("a network")),
             connections: 100,
             opening: 500,
+            edges: edges(),
         }
     }
 
@@ -138,12 +139,15 @@ pub(crate) fn at(addresses: [&str; 2], port: u16) -> [SocketAddr; 2] {
     addresses.map(|address| (address.parse::<IpAddr>().expect(address), port).into())
 }
 
+/// Where the edges are: [`EDGE`].
+fn edges() -> Vec<IpNet> {
+    EDGE.iter()
+        .map(|edge| edge.parse::<IpAddr>().expect(edge).into())
+        .collect()
+}
+
 /// Rules of a policy on a node whose edges are [`EDGE`].
 pub(crate) fn rules(policy: &str) -> Rules {
     let policy: NetworkPolicy = serde_json::from_str(policy).expect(policy);
-    let edges: Vec<IpNet> = EDGE
-        .iter()
-        .map(|edge| edge.parse::<IpAddr>().expect(edge).into())
-        .collect();
-    Rules::of(&policy, EgressMode::Open, &edges, &BTreeMap::new(), |_, _| Vec::new()).expect("the policy is good")
+    Rules::of(&policy, EgressMode::Open, &edges(), &BTreeMap::new(), |_, _| Vec::new()).expect("the policy is good")
 }

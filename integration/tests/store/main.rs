@@ -28,6 +28,7 @@ mod measurements;
 mod networks;
 mod outage;
 mod policies;
+mod ports;
 mod records;
 mod schema;
 mod writers;

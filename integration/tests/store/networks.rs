@@ -37,7 +37,11 @@ fn net6(text: &str) -> Option<Ipv6Net> {
 }
 
 async fn node(store: &Store, called: &str) -> NodeId {
-    store.register_node(&name(called), None).await.expect("register").id
+    store
+        .register_node(&name(called), None, None)
+        .await
+        .expect("register")
+        .id
 }
 
 async fn john(store: &Store) -> User {
@@ -88,7 +92,7 @@ async fn a_node_registers_itself(database: Database) {
     let (one, two) = ("192.0.2.1".parse().ok(), "2001:db8::2".parse().ok());
     let check = async |address: Option<IpAddr>, expected: Option<IpAddr>, writes: u64| {
         let before = revision(&store).await;
-        let node: Node = store.register_node(&name("n1"), address).await.expect("register");
+        let node: Node = store.register_node(&name("n1"), address, None).await.expect("register");
         assert_eq!((node.name.as_str(), node.address), ("n1", expected));
         assert_eq!(store.node(node.id).await.expect("read").map(|it| it.row), Some(node));
         assert_eq!(revision(&store).await.0 - before.0, writes, "{address:?}");

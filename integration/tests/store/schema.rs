@@ -35,6 +35,9 @@ async fn the_schema_goes_up_down_and_up(database: Database) {
         "policies",
         "addresses",
         "measurements",
+        "ports",
+        "forwards",
+        "listeners",
         "tombstones",
         "revision",
     ] {

@@ -117,6 +117,7 @@ impl Node {
             pods6: None,
             connections: 1000,
             opening: 1000,
+            edges: Vec::new(),
         };
         Ok(Self {
             kernel: Kernel::open(base)?,

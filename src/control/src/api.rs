@@ -18,6 +18,7 @@ mod audit;
 mod body;
 mod caller;
 mod explain;
+mod forwards;
 mod limits;
 mod lookup;
 mod members;
@@ -28,6 +29,7 @@ mod page;
 mod path;
 mod pods;
 mod policies;
+mod ports;
 mod problem;
 mod routes;
 mod schema;
@@ -111,6 +113,10 @@ fn resources() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(policies::read, policies::put, policies::delete))
         .routes(routes!(metrics::read))
+        .routes(routes!(ports::list, ports::create))
+        .routes(routes!(ports::delete))
+        .routes(routes!(forwards::list, forwards::create))
+        .routes(routes!(forwards::read, forwards::put, forwards::delete))
         .routes(routes!(shares::list))
         .routes(routes!(shares::read, shares::put, shares::delete))
         .routes(routes!(tokens::create))

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HostLabel, IssuerKey, Member, Node, NodeId, Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
+    Forward, HostLabel, IssuerKey, Member, Node, NodeId, NodePort, Pod, PodId, PodPolicy, Service, Share, Team, TeamId,
+    User, UserId,
 };
 
 /// How far the store has come. Bumped by one in the transaction of each write, so
@@ -34,6 +35,8 @@ pub enum Entity {
     IssuerKey(IssuerKey),
     /// What a pod's network lets through.
     Policy(PodPolicy),
+    /// A port of a node that leads to a pod.
+    Forward(Forward),
 }
 
 impl Entity {
@@ -49,6 +52,7 @@ impl Entity {
             Self::Share(share) => Key::Share(share.pod, share.user),
             Self::IssuerKey(key) => Key::IssuerKey(key.kid.clone()),
             Self::Policy(policy) => Key::Policy(policy.pod),
+            Self::Forward(forward) => Key::Forward(forward.node, forward.at),
         }
     }
 }
@@ -75,6 +79,8 @@ pub enum Key {
     IssuerKey(String),
     /// A pod's policy.
     Policy(PodId),
+    /// A forward, by its node and port.
+    Forward(NodeId, NodePort),
 }
 
 /// A row that changed.

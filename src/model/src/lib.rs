@@ -8,6 +8,7 @@ mod access;
 mod api_token;
 mod change;
 pub mod config;
+mod forward;
 mod id;
 mod label;
 mod limit;
@@ -24,6 +25,7 @@ mod words;
 pub use access::{Access, Decision, Doors, MemberStatus, PodState, Visibility, decide};
 pub use api_token::{ApiToken, Scope};
 pub use change::{Change, Entity, Key, Revision, Update};
+pub use forward::{Forward, NodePort, NodePortError};
 pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
 pub use limit::{Bound, Count, CountError, OwnLimits, Policy, ServiceLimits, Subject, UserLimits};
@@ -34,7 +36,7 @@ pub use policy::{
     Ingress, IngressSource, MAX_RULES, NetworkPolicy, PodPolicy, PortSpan, Ports, PortsError, Protocol, SourceError,
     Speed, SpeedError,
 };
-pub use record::{IssuerKey, Member, Node, Pod, SESSION_TYPE, Service, Share, TICKET_TYPE, Team, User};
+pub use record::{IssuerKey, Member, Node, NodePorts, Pod, SESSION_TYPE, Service, Share, TICKET_TYPE, Team, User};
 pub use return_path::{OWN_PATHS, is_path, return_path};
 pub use route::{Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Unreachable, Vantage, Via};
 pub use time::{UnixMillis, parse_duration};

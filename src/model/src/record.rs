@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HostLabel, MemberStatus, Name, NodeId, PodId, PodState, ServiceId, ServiceLimits, TeamId, UnixMillis, UserId,
-    UserLimits, Visibility,
+    HostLabel, MemberStatus, Name, NodeId, PodId, PodState, PortRange, ServiceId, ServiceLimits, TeamId, UnixMillis,
+    UserId, UserLimits, Visibility,
 };
 
 /// Somebody who owns pods or enters them.
@@ -61,6 +61,18 @@ pub struct Node {
     pub name: Name,
     /// Where edges reach it.
     pub address: Option<IpAddr>,
+    /// Which of its ports it hands out; none, when no sidecar of its has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<NodePorts>,
+}
+
+/// The ports that a node hands out to pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePorts {
+    /// Which they are.
+    pub range: PortRange,
+    /// How long one that was somebody's is nobody's, in seconds.
+    pub cooldown: u32,
 }
 
 /// An isolated environment of a user's, with services in it.

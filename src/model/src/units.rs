@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::parse_duration;
 
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Rate {
 }
 
 /// Ports, both ends included, written `30000-40000`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRange {
     /// The lowest; not 0.
     pub first: u16,

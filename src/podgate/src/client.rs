@@ -25,6 +25,8 @@ mod pod;
 mod service;
 mod share;
 mod policy;
+mod port;
+mod forward;
 mod access;
 mod route;
 mod audit;
@@ -91,6 +93,12 @@ pub(crate) enum Client {
     /// Policies: what a pod's network lets through, and how fast
     #[command(after_help = policy::EXAMPLES)]
     Policy(Noun<policy::Verb>),
+    /// Ports: those of its node that are a pod's
+    #[command(after_help = port::EXAMPLES)]
+    Port(Noun<port::Verb>),
+    /// Forwards: ports of its node that lead to a pod
+    #[command(after_help = forward::EXAMPLES)]
+    Forward(Noun<forward::Verb>),
     /// Tokens that let a user into pods
     #[command(after_help = access::TOKEN_EXAMPLES)]
     Token(Noun<access::TokenVerb>),
@@ -158,6 +166,8 @@ async fn answer(client: Client) -> anyhow::Result<()> {
         Client::Service(it) => it.run(service::run).await,
         Client::Share(it) => it.run(share::run).await,
         Client::Policy(it) => it.run(policy::run).await,
+        Client::Port(it) => it.run(port::run).await,
+        Client::Forward(it) => it.run(forward::run).await,
         Client::Token(it) => it.run(access::run_token).await,
         Client::Session(it) => it.run(access::run_session).await,
         Client::ApiToken(it) => it.run(access::run_api_token).await,

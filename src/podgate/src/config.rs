@@ -171,7 +171,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         ports: sidecar_section.parse("port_range").unwrap_or_default(),
         node: sidecar_section.parse("node"),
     };
-    let sidecar = sidecar::Config::read(&mut sidecar_section, pods.node.clone(), cidr);
+    let sidecar = sidecar::Config::read(&mut sidecar_section, pods.node.clone(), cidr, pods.ports);
 
     let mut sections = Sections {
         edge: section("edge"),

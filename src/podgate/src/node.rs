@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
 use ipnet::{Ipv4Net, Ipv6Net};
-use model::{Name, NodeId, PodId};
+use model::{Name, NodeId, NodePorts, PodId};
 use prometheus::Registry;
 use sidecar::{Agent, Config, Ledger, LedgerError, Report};
 use tokio::runtime::Runtime;
@@ -14,6 +14,7 @@ use crate::follow::{self, Opening};
 
 mod admin;
 mod metrics;
+mod ports;
 
 /// Pieces of the feed that are read ahead.
 const AHEAD: usize = 16;
@@ -30,10 +31,12 @@ pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry:
         address: config.address,
         pods: config.pods(),
         pods6: config.pods6(),
+        ports: config.ports,
     };
     if let Some(address) = config.admin {
         admin::start(address, registry.clone())?;
     }
+    runtime.spawn(ports::tell(books.clone()));
     let agent = Agent::start(config, books).context("start the sidecar")?;
     agent.answer_names().context("start the pods' name server")?;
     metrics::start(registry, store.clone())?;
@@ -44,19 +47,26 @@ pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry:
 }
 
 /// The store, as a node writes in it.
+#[derive(Clone)]
 struct Books {
     store: Opening,
     node: Name,
     address: Option<IpAddr>,
     pods: Ipv4Net,
     pods6: Option<Ipv6Net>,
+    ports: Option<NodePorts>,
+}
+
+impl Books {
+    async fn node(&self) -> Result<model::Node, store::StoreError> {
+        let store = self.store.clone().await;
+        store.register_node(&self.node, self.address, self.ports).await
+    }
 }
 
 impl Ledger for Books {
     async fn register(&self) -> Result<NodeId, LedgerError> {
-        let store = self.store.clone().await;
-        let node = store.register_node(&self.node, self.address).await;
-        node.map(|node| node.id).map_err(LedgerError::new)
+        self.node().await.map(|node| node.id).map_err(LedgerError::new)
     }
 
     async fn assign(

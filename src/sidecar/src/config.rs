@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::config::Section;
-use model::{EgressMode, Name, Speed};
+use model::{EgressMode, Name, NodePorts, PortRange, Speed};
 
 use crate::desired::Surroundings;
 use crate::dns::{self, Suffix};
@@ -17,6 +18,8 @@ use crate::nft::Base;
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// Connections that a pod may have at a time, unless configured.
 const CONNECTIONS: u32 = 16_384;
+/// How long a port that was somebody's is nobody's, unless configured.
+const COOLDOWN: Duration = Duration::from_secs(60);
 /// Connections that a pod may open in a second, unless configured.
 const OPENING: u32 = 1_000;
 
@@ -27,6 +30,8 @@ pub struct Config {
     pub node: Name,
     /// `address`: where edges reach it, if it shall say so itself.
     pub address: Option<IpAddr>,
+    /// `port_range` and `port_cooldown`: the ports that it hands out.
+    pub ports: Option<NodePorts>,
     /// `admin`: where a node without an edge serves its metrics.
     pub admin: Option<SocketAddr>,
     pub(crate) base: Base,
@@ -37,7 +42,7 @@ pub struct Config {
 impl Config {
     /// Reads the section, but for what edges need of it; what is wrong is noted in it.
     /// Nothing when this machine is no node.
-    pub fn read(section: &mut Section<'_>, node: Option<Name>, pods: Option<IpNet>) -> Option<Self> {
+    pub fn read(section: &mut Section<'_>, node: Option<Name>, pods: Option<IpNet>, ports: PortRange) -> Option<Self> {
         let pods = match pods {
             Some(IpNet::V4(pods)) => pods,
             _ => Ipv4Net::default(),
@@ -90,11 +95,12 @@ impl Config {
             pods6,
             connections: count(section, "connections", CONNECTIONS),
             opening: count(section, "opening", OPENING),
+            edges: section.list("edges").unwrap_or_default(),
         };
         let around = Surroundings {
             pods,
             default_egress,
-            edges: section.list("edges").unwrap_or_default(),
+            edges: base.edges.clone(),
             internal,
             line: section.parse::<Speed>("line"),
         };
@@ -104,6 +110,11 @@ impl Config {
         let private = section.list::<Suffix>("private_domains").unwrap_or_default();
         let address = section.parse("address");
         let admin = section.parse("admin");
+        let cooldown = section.duration("port_cooldown").unwrap_or(COOLDOWN);
+        let ports = NodePorts {
+            range: ports,
+            cooldown: u32::try_from(cooldown.as_secs()).unwrap_or(u32::MAX),
+        };
         let node = node?;
         let dns = dns::Settings {
             private_domains: private,
@@ -116,6 +127,7 @@ impl Config {
         Some(Self {
             node,
             address,
+            ports: Some(ports),
             admin,
             base,
             around,
@@ -190,7 +202,12 @@ mod tests {
     fn read(text: &str, pods: &str) -> (Option<Config>, Vec<String>) {
         let mut section = Section::new("sidecar", text.parse().expect("TOML"), &NoSecrets);
         let node = Some("edge-1".parse().expect("a name"));
-        let config = Config::read(&mut section, node, Some(pods.parse().expect("a network")));
+        let config = Config::read(
+            &mut section,
+            node,
+            Some(pods.parse().expect("a network")),
+            PortRange::default(),
+        );
         (
             config,
             section.finish().into_iter().map(|problem| problem.key).collect(),
@@ -214,6 +231,7 @@ mod tests {
             pods6: None,
             connections: 16_384,
             opening: 1_000,
+            edges: Vec::new(),
         };
         assert_eq!(config.base, base);
         let around = Surroundings {
@@ -307,7 +325,7 @@ mod tests {
     fn a_machine_without_a_name_is_no_node_and_its_section_is_read_all_the_same() {
         let table = "connections = 0\nopening = 3".parse().expect("TOML");
         let mut section = Section::new("sidecar", table, &NoSecrets);
-        assert!(Config::read(&mut section, None, None).is_none());
+        assert!(Config::read(&mut section, None, None, PortRange::default()).is_none());
         let wrong: Vec<String> = section.finish().into_iter().map(|problem| problem.key).collect();
         assert_eq!(wrong, ["sidecar.connections"]);
     }

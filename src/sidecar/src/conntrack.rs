@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use model::{NodePort, Protocol};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Tuple,
 };
@@ -18,12 +19,34 @@ pub(crate) struct Flow {
     pub from: IpAddr,
     /// To where, as was asked for.
     pub to: IpAddr,
+    /// To which port, as was asked for; 0 where there are none.
+    pub to_port: u16,
     /// Who answers, which is another when the destination was translated.
     pub answers: IpAddr,
     /// The protocol's number.
     pub protocol: u8,
     /// The port that answers; 0 where there are none.
     pub port: u16,
+}
+
+impl Flow {
+    /// Whether its destination was translated.
+    pub(crate) fn is_translated(&self) -> bool {
+        self.to != self.answers || self.to_port != self.port
+    }
+
+    /// The port that was asked for, of TCP and UDP.
+    pub(crate) fn asked_for(&self) -> Option<NodePort> {
+        let protocol = match self.protocol {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            _ => return None,
+        };
+        Some(NodePort {
+            protocol,
+            port: self.to_port,
+        })
+    }
 }
 
 /// Forgets the connections that `ends` says shall end; how many.
@@ -103,24 +126,37 @@ fn flow(attributes: &[ConntrackAttribute]) -> Option<Flow> {
     }
     let (from, to) = addresses(original?)?;
     let (answers, _) = addresses(reply?)?;
-    let mut flow = Flow {
+    let (protocol, to_port) = port(original?, |part| match part {
+        ProtoTuple::DestinationPort(port) => Some(*port),
+        _ => None,
+    });
+    let (_, port) = port(reply?, |part| match part {
+        ProtoTuple::SourcePort(port) => Some(*port),
+        _ => None,
+    });
+    Some(Flow {
         from,
         to,
+        to_port,
         answers,
-        protocol: 0,
-        port: 0,
-    };
-    for part in reply? {
+        protocol,
+        port,
+    })
+}
+
+/// The protocol's number and a port; 0 for what there is none of.
+fn port(tuple: &[Tuple], which: impl Fn(&ProtoTuple) -> Option<u16>) -> (u8, u16) {
+    let (mut protocol, mut port) = (0, 0);
+    for part in tuple {
         let Tuple::Proto(parts) = part else { continue };
         for part in parts {
             match part {
-                ProtoTuple::Protocol(protocol) => flow.protocol = (*protocol).into(),
-                ProtoTuple::SourcePort(port) => flow.port = *port,
-                _ => {}
+                ProtoTuple::Protocol(is) => protocol = (*is).into(),
+                part => port = which(part).unwrap_or(port),
             }
         }
     }
-    Some(flow)
+    (protocol, port)
 }
 
 fn addresses(tuple: &[Tuple]) -> Option<(IpAddr, IpAddr)> {

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use model::PodId;
+use model::{NodePort, PodId};
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use crate::conntrack;
+use crate::conntrack::{self, Flow};
 use crate::desired::{Desired, PodSpec};
+use crate::forwards::{self, Forwards, Installed};
 use crate::host::Host;
 use crate::link::{self, Wire};
 use crate::names::{self, End};
@@ -88,6 +90,18 @@ impl Done {
     }
 }
 
+/// Which connections are to be judged, and by what.
+struct Judged<'a> {
+    /// Addresses that nobody has any more, or somebody else.
+    gone: &'a BTreeSet<IpAddr>,
+    /// Pods that lost something.
+    pods: Vec<&'a PodSpec>,
+    /// Ports that changed.
+    ports: &'a forwards::Changes,
+    /// Where ports lead now.
+    forwards: &'a Forwards,
+}
+
 impl Kernel {
     /// Connects, and gives the node what all its pods need: the gateway's address, and a
     /// place for namespaces that others see.
@@ -146,8 +160,15 @@ impl Kernel {
             true => nft::elements(&mut self.netfilter, Set::ALL.iter().copied()).doing("list elements")?,
             false => None,
         };
+        let mut of_ports = Vec::new();
+        let elements = elements.map(|all| {
+            let (ports, pods) = all.into_iter().partition(|element| element.set.is_of_ports());
+            of_ports = ports;
+            BTreeSet::from_iter::<Vec<Element>>(pods)
+        });
         Ok(Observed {
-            elements: elements.map(|all| all.into_iter().collect()),
+            forwards: forwards::by_port(of_ports),
+            elements,
             routes: of_ours(link::routes(&mut self.route).doing("list routes")?),
             neighbours: of_ours(link::neighbours(&mut self.route).doing("list neighbours")?),
             shaping: tc::observe(&mut self.route, &ours).doing("list what holds traffic back")?,
@@ -177,8 +198,13 @@ impl Kernel {
     /// # Errors
     /// When the kernel cannot be asked.
     pub(crate) fn flush(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
-        self.forget(addresses, Vec::new(), &BTreeSet::new())
-            .doing("forget connections")
+        let judged = Judged {
+            gone: addresses,
+            pods: Vec::new(),
+            ports: &forwards::Changes::default(),
+            forwards: &Forwards::default(),
+        };
+        self.forget(&judged, &BTreeSet::new()).doing("forget connections")
     }
 
     /// The numbers that the kernel knows our sockets by, in news of changes.
@@ -206,7 +232,10 @@ impl Kernel {
         if plan.table {
             before("table");
             match nft::load(&self.base, self.host.guard()) {
-                Ok(()) => observed.elements = Some(BTreeSet::new()),
+                Ok(()) => {
+                    observed.elements = Some(BTreeSet::new());
+                    observed.forwards.clear();
+                }
                 Err(error) => {
                     // Without it everything is open.
                     done.fail(None, "put the packet filter's table in", &error);
@@ -224,12 +253,21 @@ impl Kernel {
         done.notices = kept.notices;
         before("shut");
         self.shut(&plan.shut, desired, observed, &mut done);
+        if !plan.ports.is_empty() {
+            before("ports");
+            self.change_ports(&plan.ports, desired, observed, &mut done);
+        }
         let mut forgotten = true;
-        if !plan.forget.is_empty() || !plan.judge.is_empty() {
+        if !plan.forget.is_empty() || !plan.judge.is_empty() || !plan.ports.is_empty() {
             before("forget");
-            let judged = plan.judge.iter().filter_map(|pod| desired.pods.get(pod)).collect();
+            let judged = Judged {
+                gone: &plan.forget,
+                pods: plan.judge.iter().filter_map(|pod| desired.pods.get(pod)).collect(),
+                ports: &plan.ports,
+                forwards: &desired.forwards,
+            };
             let there = observed.elements.as_ref();
-            if let Err(error) = self.forget(&plan.forget, judged, there.unwrap_or(&BTreeSet::new())) {
+            if let Err(error) = self.forget(&judged, there.unwrap_or(&BTreeSet::new())) {
                 done.fail(None, "forget connections", &error);
                 forgotten = false;
             }
@@ -245,7 +283,7 @@ impl Kernel {
             let Some(pod) = desired.pods.get(&id) else { continue };
             for step in steps {
                 before(step.name());
-                if let Err(error) = self.step(pod, step, observed) {
+                if let Err(error) = self.step(pod, step, desired, observed) {
                     done.fail(Some(id), step.doing(), &error);
                     break;
                 }
@@ -355,12 +393,65 @@ impl Kernel {
         }
     }
 
-    fn forget(
+    /// Changes the node's ports, all at once. One that the kernel does not take keeps no
+    /// other from being had.
+    fn change_ports(
         &mut self,
-        addresses: &BTreeSet<IpAddr>,
-        judged: Vec<&PodSpec>,
-        elements: &BTreeSet<Element>,
-    ) -> io::Result<()> {
+        changes: &forwards::Changes,
+        desired: &Desired,
+        observed: &mut Observed,
+        done: &mut Done,
+    ) {
+        let installed = |observed: &mut Observed, at: NodePort| match desired.forwards.get(&at) {
+            Some(spec) => {
+                let there = Installed {
+                    elements: spec.elements(),
+                    of: Some(Arc::clone(spec)),
+                };
+                observed.forwards.insert(at, there);
+            }
+            None => drop(observed.forwards.remove(&at)),
+        };
+        let pods: BTreeSet<_> = changes
+            .ports
+            .iter()
+            .flat_map(|at| {
+                let [before, now] = [
+                    observed.forwards.get(at).and_then(|there| there.of.as_ref()),
+                    desired.forwards.get(at),
+                ];
+                before
+                    .into_iter()
+                    .chain(now)
+                    .filter_map(|spec| spec.pod())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for pod in pods {
+            let does = forwards::from_node(&desired.forwards, pod);
+            if let Err(error) = link::loopback(&names::link(pod), does) {
+                done.fail(None, "let the node's loopback come to a pod", &error);
+            }
+        }
+        if nft::change(&mut self.netfilter, &changes.remove, &changes.add).is_ok() {
+            for at in &changes.ports {
+                installed(observed, *at);
+            }
+            return;
+        }
+        for at in &changes.ports {
+            let of = |elements: &[Element]| -> Vec<Element> {
+                let its = elements.iter().filter(|element| element.of_port() == Some(*at));
+                its.cloned().collect()
+            };
+            match nft::change(&mut self.netfilter, &of(&changes.remove), &of(&changes.add)) {
+                Ok(()) => installed(observed, *at),
+                Err(error) => done.errors.push(format!("lead port {at} of the node: {error}")),
+            }
+        }
+    }
+
+    fn forget(&mut self, judged: &Judged<'_>, elements: &BTreeSet<Element>) -> io::Result<()> {
         let learned = |pod: &PodSpec, to, protocol, port| {
             let link = names::link(pod.address);
             let mine = elements
@@ -368,37 +459,49 @@ impl Kernel {
                 .filter(|element| element.set.is_learned() && element.about() == link);
             mine.into_iter().any(|element| element.has(to, protocol, port))
         };
-        let judged_any = !judged.is_empty();
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
-        for pod in judged {
-            of.extend(pod.addresses().map(|address| (address, pod)));
+        for pod in &judged.pods {
+            of.extend(pod.addresses().map(|address| (address, *pod)));
         }
-        let own: BTreeSet<IpAddr> = match judged_any {
-            true => link::addresses(&mut self.route)?.into_iter().collect(),
-            false => BTreeSet::new(),
+        let own: BTreeSet<IpAddr> = match judged.pods.is_empty() && judged.ports.is_empty() {
+            true => BTreeSet::new(),
+            false => link::addresses(&mut self.route)?.into_iter().collect(),
+        };
+        let base = &self.base;
+        let by_port = |flow: &Flow| {
+            let at = flow
+                .asked_for()
+                .filter(|_| flow.is_translated() && own.contains(&flow.to));
+            at.and_then(|at| judged.forwards.get(&at))
         };
         let forgotten = conntrack::forget(&mut self.netfilter, |flow| {
             let gone = [flow.from, flow.to, flow.answers]
                 .iter()
-                .any(|address| addresses.contains(address));
+                .any(|address| judged.gone.contains(address));
             let out = of.get(&flow.from);
             let refused_out = out.is_some_and(|pod| {
                 !pod.rules.lets_out(flow.answers, flow.protocol, flow.port)
                     && !learned(pod, flow.answers, flow.protocol, flow.port)
                     // Its questions about names are the node's to answer.
-                    && !self.base.answers(flow.answers)
+                    && !base.answers(flow.answers)
             });
             let refused_in = of.get(&flow.answers).is_some_and(|pod| {
                 let from = Some(flow.from).filter(|from| !own.contains(from));
-                !pod.rules.lets_in(from, flow.protocol, flow.port)
+                match by_port(flow) {
+                    Some(spec) => !spec.lets(flow, &base.edges, &own),
+                    None => !pod.rules.lets_in(from, flow.protocol, flow.port),
+                }
             });
-            gone || refused_out || refused_in
+            let port_ends = forwards::ends(flow, judged.ports, judged.forwards, &base.edges, &own, |address| {
+                base.is_pod(address)
+            });
+            gone || refused_out || refused_in || port_ends
         })?;
         tracing::debug!(flows = forgotten, "forgot connections");
         Ok(())
     }
 
-    fn step(&mut self, pod: &PodSpec, step: Step, observed: &mut Observed) -> io::Result<()> {
+    fn step(&mut self, pod: &PodSpec, step: Step, desired: &Desired, observed: &mut Observed) -> io::Result<()> {
         let namespace = names::namespace(pod.id);
         let alias = names::alias(pod.id);
         let wire = Wire {
@@ -440,6 +543,7 @@ impl Kernel {
                     link::own6(&mut self.route, index)?;
                 }
                 link::settle(&name)?;
+                link::loopback(&name, forwards::from_node(&desired.forwards, pod.address))?;
                 link::up(&mut self.route, index)?;
                 if let Some(link) = observed.links.get_mut(&name) {
                     link.up = true;

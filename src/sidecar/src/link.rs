@@ -378,7 +378,49 @@ pub(crate) fn lead(netlink: &mut Route, index: u32, wire: &Wire<'_>, address: Ip
         (RouteNetlinkMessage::NewRoute(route), replace),
         (neighbour(index, address, pod), replace),
     ])?;
-    done.into_iter().collect()
+    done.into_iter().collect::<io::Result<()>>()?;
+    if address.is_ipv6() {
+        loopback6(netlink, index)
+    } else {
+        Ok(())
+    }
+}
+
+/// Has answers to the node's `::1` be taken from a link, once they have been translated back
+/// to it: the kernel looks for a route by the very link that they came by, and knows `::1`
+/// on `lo` alone. What is sent to `::1` on a wire is dropped before that.
+fn loopback6(netlink: &mut Route, index: u32) -> io::Result<()> {
+    /// RT_TABLE_LOCAL of linux/rtnetlink.h.
+    const TABLE_LOCAL: u32 = 255;
+    /// Behind that of `lo`, which all else goes by.
+    const METRIC: u32 = 2048;
+    let route = RouteMessageBuilder::<Ipv6Addr>::new()
+        .destination_prefix(Ipv6Addr::LOCALHOST, 128)
+        .output_interface(index)
+        .table_id(TABLE_LOCAL)
+        .kind(RouteType::Local)
+        .priority(METRIC)
+        .build();
+    // To replace would be to take it from the pod that has it.
+    match netlink.tell(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether the node's loopback may send by a link, and take answers from it (IPv4). The
+/// packet filter keeps what a pod sends to such addresses out.
+///
+/// # Errors
+/// When it cannot be written; a link that is not there (yet) is none.
+pub(crate) fn loopback(name: &str, does: bool) -> io::Result<()> {
+    match fs::write(
+        format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"),
+        if does { "1" } else { "0" },
+    ) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// The addresses that routes of the node lead to its links, one by one.

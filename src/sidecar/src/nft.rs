@@ -3,11 +3,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::NodePort;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
@@ -22,7 +23,7 @@ mod element;
 mod guard;
 
 pub(crate) use element::number;
-pub use element::{Chain, Element, Set};
+pub use element::{Chain, Element, Set, Value};
 pub(crate) use guard::{Guard, guarded, keep_guard};
 
 /// Ours, and nobody else's.
@@ -47,12 +48,24 @@ const ELEMENT_EXPRESSION: u16 = 7;
 const ELEMENT_KEY_END: u16 = 10;
 /// NFTA_EXPR_DATA.
 const EXPRESSION_DATA: u16 = 2;
+/// NFTA_EXPR_NAME.
+const EXPRESSION_NAME: u16 = 1;
+/// NFTA_COUNTER_BYTES.
+const COUNTER_BYTES: u16 = 1;
 /// NFTA_COUNTER_PACKETS.
 const COUNTER_PACKETS: u16 = 2;
+/// NFTA_CONNLIMIT_COUNT.
+const CONNLIMIT_COUNT: u16 = 1;
+/// NFTA_CONNLIMIT_FLAGS.
+const CONNLIMIT_FLAGS: u16 = 2;
+/// NFT_CONNLIMIT_F_INV: what follows is for those that are over it.
+const CONNLIMIT_OVER: u32 = 1;
 /// What is before the attributes of a message: struct nlmsghdr, struct nfgenmsg.
 const HEADERS: usize = 16 + 4;
 /// What is before the value of an attribute: struct nlattr.
 const NLA_HEADER: usize = 4;
+/// NLA_F_NESTED of linux/netlink.h.
+const NESTED: u16 = 1 << 15;
 /// Elements in one message, whose attributes are 64 KiB at most.
 const PIECE: usize = 256;
 
@@ -69,6 +82,8 @@ pub struct Base {
     pub connections: u32,
     /// Connections that a pod may open in a second.
     pub opening: u32,
+    /// Where the edges are.
+    pub edges: Vec<IpNet>,
 }
 
 /// The gateway of pods that have IPv6 addresses: any link has its own.
@@ -78,6 +93,22 @@ impl Base {
     /// Whether that is the address that answers pods' questions about names.
     pub(crate) fn answers(&self, address: IpAddr) -> bool {
         address == self.gateway || address == GATEWAY6
+    }
+
+    /// Whether that is an address that pods may have.
+    pub(crate) fn is_pod(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.pods.contains(&address),
+            IpAddr::V6(address) => self.pods6.is_some_and(|pods| pods.contains(&address)),
+        }
+    }
+
+    /// What the node is to pods where it has to be within their network: they answer
+    /// link-local addresses from such of their own, which nobody would know again. Nobody
+    /// has it, as it is the second of the network.
+    fn within6(&self) -> Option<Ipv6Addr> {
+        let first = self.pods6?.network();
+        Some(Ipv6Addr::from_bits(first.to_bits() | 1))
     }
 
     /// A name that no table of another text or other settings has.
@@ -98,11 +129,28 @@ impl Base {
 
     fn lines(&self) -> String {
         let masquerade6 = self.pods6.map(|pods| format!("ip6 saddr {pods} masquerade"));
+        let loop6 = self.within6().map(|within| {
+            format!(
+                "ct status dnat oifname . ip6 saddr @src6 snat ip6 to {within}\n\t\t\
+                 oifname \"pg-*\" ip6 saddr ::1 snat ip6 to {within}"
+            )
+        });
+        let edges = |is_of: fn(&IpNet) -> bool| {
+            let of: Vec<IpNet> = self.edges.iter().copied().filter(is_of).collect();
+            let all: Vec<String> = IpNet::aggregate(&of).iter().map(IpNet::to_string).collect();
+            match all.is_empty() {
+                true => String::new(),
+                false => format!("elements = {{ {} }}", all.join(", ")),
+            }
+        };
         include_str!("nft/table.nft")
             .replace("@GATEWAY4@", &self.gateway.to_string())
             .replace("@GATEWAY6@", &GATEWAY6.to_string())
             .replace("@PODS4@", &self.pods.to_string())
             .replace("@PODS6@", &masquerade6.unwrap_or_default())
+            .replace("@LOOP6@", &loop6.unwrap_or_default())
+            .replace("@EDGES4@", &edges(|edge| edge.addr().is_ipv4()))
+            .replace("@EDGES6@", &edges(|edge| edge.addr().is_ipv6()))
             .replace("@CONNECTIONS@", &self.connections.to_string())
             .replace("@RATE@", &self.opening.to_string())
             .replace("@BURST@", &self.opening.saturating_mul(2).to_string())
@@ -223,6 +271,35 @@ pub(crate) fn counted(netlink: &mut Netlink<NetfilterMessage>, set: Set) -> io::
     Ok(found(counted)?.unwrap_or_default())
 }
 
+/// What has gone by each port of the node, in octets and packets, both ways; nothing when
+/// there is no table.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn carried(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<Vec<(NodePort, u64, u64)>> {
+    let mut all = Vec::new();
+    for set in [Set::CarriedTcp, Set::CarriedUdp] {
+        let carried = in_each(netlink, set.name(), |element| {
+            let at = Element::read(set, element)?.of_port()?;
+            let counter = part(part(element, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
+            let number = |kind| Some(u64::from_be_bytes(part(counter, kind)?.try_into().ok()?));
+            Some((at, number(COUNTER_BYTES)?, number(COUNTER_PACKETS)?))
+        });
+        all.extend(found(carried)?.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+/// Where each port of the node leads; nothing when there is no table.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn leads(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<Vec<(NodePort, SocketAddr)>> {
+    let elements = elements(netlink, [Set::Leads4, Set::Leads6].into_iter())?;
+    let led = |element: Element| Some((element.of_port()?, element.target()?));
+    Ok(elements.unwrap_or_default().into_iter().filter_map(led).collect())
+}
+
 /// The elements of these sets; nothing when there is no such table.
 ///
 /// # Errors
@@ -283,6 +360,27 @@ fn part(parts: &[u8], kind: u16) -> Option<&[u8]> {
     nested(parts).find(|(is, _)| *is == kind).map(|(_, value)| value)
 }
 
+/// That an element is for connections beyond so many (struct nft_connlimit of
+/// net/netfilter/nft_connlimit.c).
+fn cap(most: u32) -> DefaultNla {
+    let attribute = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(NLA_HEADER + value.len()).unwrap_or(u16::MAX);
+        let mut octets = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        octets.extend(value);
+        octets.resize(octets.len().next_multiple_of(4), 0);
+        octets
+    };
+    let data = [
+        attribute(CONNLIMIT_COUNT, &most.to_be_bytes()),
+        attribute(CONNLIMIT_FLAGS, &CONNLIMIT_OVER.to_be_bytes()),
+    ];
+    let expression = [
+        attribute(EXPRESSION_NAME, b"connlimit\0"),
+        attribute(EXPRESSION_DATA | NESTED, &data.concat()),
+    ];
+    DefaultNla::new(ELEMENT_EXPRESSION | NESTED, expression.concat())
+}
+
 /// Elements by set, in pieces that fit a message.
 fn pieces(elements: &[Element]) -> impl Iterator<Item = (Set, &[Element])> {
     elements
@@ -320,12 +418,19 @@ impl Element {
             let value = DefaultNla::new(DATA_VALUE, end.to_vec());
             attributes.push(SetElementAttribute::KeyEnd(vec![value]));
         }
-        if let Some(chain) = self.chain {
-            let verdict = vec![
-                VerdictAttribute::Code(Verdict::Goto),
-                VerdictAttribute::Chain(chain.name().to_owned()),
-            ];
-            attributes.push(SetElementAttribute::Data(DataAttribute::Verdict(verdict)));
+        match &self.value {
+            Value::Nothing => {}
+            Value::Chain(chain) => {
+                let verdict = vec![
+                    VerdictAttribute::Code(Verdict::Goto),
+                    VerdictAttribute::Chain(chain.name().to_owned()),
+                ];
+                attributes.push(SetElementAttribute::Data(DataAttribute::Verdict(verdict)));
+            }
+            Value::Target(target) => {
+                attributes.push(SetElementAttribute::Data(DataAttribute::Value(target.to_vec())));
+            }
+            Value::Cap(most) => attributes.push(SetElementAttribute::Other(cap(*most))),
         }
         attributes
     }
@@ -340,9 +445,19 @@ impl Element {
             (None, true) => Some(key.clone()),
             (None, false) => None,
         };
-        let verdict = part(parts, ELEMENT_DATA).and_then(|data| part(data, DATA_VERDICT));
-        let chain = verdict.and_then(|verdict| part(verdict, VERDICT_CHAIN));
+        let data = part(parts, ELEMENT_DATA);
+        let chain = data.and_then(|data| part(part(data, DATA_VERDICT)?, VERDICT_CHAIN));
         let chain = chain.and_then(|name| Chain::named(std::str::from_utf8(name.strip_suffix(&[0])?).ok()?));
-        Some(Self { set, key, end, chain })
+        let target = data.and_then(|data| part(data, DATA_VALUE));
+        let value = match (set, chain, target) {
+            (Set::PortCap, ..) => {
+                let counts = part(part(parts, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
+                Value::Cap(u32::from_be_bytes(part(counts, CONNLIMIT_COUNT)?.try_into().ok()?))
+            }
+            (_, Some(chain), _) => Value::Chain(chain),
+            (_, _, Some(target)) => Value::Target(target.into()),
+            _ => Value::Nothing,
+        };
+        Some(Self { set, key, end, value })
     }
 }

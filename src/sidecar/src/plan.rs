@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use model::PodId;
+use model::{NodePort, PodId};
 
 use crate::desired::{Desired, PodSpec};
+use crate::forwards::{self, Installed};
 use crate::link::Link;
 use crate::names::{self, End};
 use crate::nft::{Element, Set};
@@ -32,6 +33,8 @@ pub struct Observed {
     pub resolvers: BTreeSet<String>,
     /// What holds traffic back.
     pub shaping: Shaping,
+    /// Ports of the node that lead to pods.
+    pub forwards: BTreeMap<NodePort, Installed>,
 }
 
 /// One thing to be done for a pod. Each is complete in itself, and harmless when it is
@@ -68,6 +71,8 @@ pub struct Plan {
     pub table: bool,
     /// Elements to take out, in one go.
     pub shut: Vec<Element>,
+    /// What to change of the node's ports.
+    pub ports: forwards::Changes,
     /// Addresses whose connections are to be forgotten: nobody has them any more, or
     /// somebody else.
     pub forget: BTreeSet<IpAddr>,
@@ -91,6 +96,7 @@ impl Plan {
         let Self {
             table,
             shut,
+            ports,
             forget,
             judge,
             remnants,
@@ -101,6 +107,7 @@ impl Plan {
         } = self;
         !table
             && shut.is_empty()
+            && ports.is_empty()
             && forget.is_empty()
             && judge.is_empty()
             && remnants.is_empty()
@@ -200,6 +207,9 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         }
     }
 
+    plan.ports = forwards::changes(&desired.forwards, &observed.forwards);
+    // While there was no table, nobody kept anybody out.
+    plan.ports.all = plan.table && !desired.forwards.is_empty();
     plan.shape = shape::changes(&had, desired.line, &observed.shaping);
 
     // What is left is of pods that are gone; what was written in by others goes, too.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 
-use model::PodId;
+use model::{NodePort, PodId};
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
@@ -67,8 +67,19 @@ impl Connections {
     }
 }
 
+/// What has gone by a port of the node, both ways, since it leads where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// The port.
+    pub at: NodePort,
+    /// Octets in packets.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+}
+
 /// What is known of a pod's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
     /// What the pod sent.
     pub up: Traffic,
@@ -76,6 +87,8 @@ pub struct Figures {
     pub down: Traffic,
     /// Those it opened, and those to it.
     pub connections: Connections,
+    /// By the node's ports that lead to it.
+    pub ports: Vec<Carried>,
 }
 
 /// A reader of figures, with sockets of its own: it keeps nobody waiting.
@@ -143,6 +156,15 @@ impl Stats {
                 if way == Way::Up {
                     traffic.passed = traffic.passed.saturating_sub(packets);
                 }
+            }
+        }
+        let led: HashMap<NodePort, PodId> = nft::leads(&mut self.netfilter)?
+            .into_iter()
+            .filter_map(|(at, to)| Some((at, *by_address.get(&to.ip())?)))
+            .collect();
+        for (at, bytes, packets) in nft::carried(&mut self.netfilter)? {
+            if let Some(figures) = led.get(&at).and_then(|pod| all.get_mut(pod)) {
+                figures.ports.push(Carried { at, bytes, packets });
             }
         }
         conntrack::each(&mut self.netfilter, |flow, tcp| {

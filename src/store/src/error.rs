@@ -1,6 +1,7 @@
 //! What can go wrong in the store.
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use model::{NodePort, PortRange, Protocol};
 use sea_orm::DbErr;
 
 /// Why the store did not do what it was asked.
@@ -51,6 +52,48 @@ pub enum StoreError {
         taken: u64,
         /// How many nodes hold for pods that are gone.
         held: u64,
+    },
+    /// A pod that has no node has no ports of one.
+    #[error("pod {pod} is on no node, whose ports it could have")]
+    NoNode {
+        /// The pod.
+        pod: String,
+    },
+    /// A node whose sidecar has not said which ports it hands out.
+    #[error("node {node} hands out no ports: no sidecar has said which")]
+    NoPorts {
+        /// The node.
+        node: String,
+    },
+    /// A node has no port left.
+    #[error(
+        "all {protocol} ports of node {node} ({}-{}) are taken: {taken} are pods', {cooling} cool down after others, \
+         and other programs listen on {listened}",
+        range.first, range.last
+    )]
+    NoPort {
+        /// The node.
+        node: String,
+        /// Of which protocol.
+        protocol: Protocol,
+        /// Which it hands out.
+        range: PortRange,
+        /// How many pods have.
+        taken: usize,
+        /// How many were others' until lately.
+        cooling: usize,
+        /// How many of the rest programs of the node listen on.
+        listened: usize,
+    },
+    /// A port that was asked for cannot be had.
+    #[error("port {port} of node {node} cannot be had: {why}")]
+    PortRefused {
+        /// The port.
+        port: NodePort,
+        /// The node.
+        node: String,
+        /// Why not.
+        why: String,
     },
     /// A pod network of IPv6 that has not an address for each of IPv4's.
     #[error("{network6} is smaller than {network}: every pod's IPv6 address goes with its IPv4 one")]

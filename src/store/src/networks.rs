@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use model::{Name, Node, NodeId, PodId, PodState};
+use model::{Name, Node, NodeId, NodePorts, PodId, PodState};
 use sea_orm::prelude::Expr;
 use sea_orm::sea_query::{IntoCondition, OnConflict, SimpleExpr};
 use sea_orm::{
@@ -30,20 +30,34 @@ pub type Assigned = (PodId, Ipv4Addr, Option<Ipv6Addr>);
 pub type Report = (PodId, PodState, Option<String>);
 
 impl Store {
-    /// Makes the node of this name, or sets its address when another is given. Writes
-    /// nothing where nothing changes.
+    /// Makes the node of this name, or sets its address when another is given, and the
+    /// ports that it hands out. Writes nothing where nothing changes.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn register_node(&self, name: &Name, address: Option<IpAddr>) -> Result<Node, StoreError> {
+    pub async fn register_node(
+        &self,
+        name: &Name,
+        address: Option<IpAddr>,
+        ports: Option<NodePorts>,
+    ) -> Result<Node, StoreError> {
         let there = self.node_named(name).await?;
-        if let Some(node) = there
-            && (address.is_none() || node.address == address)
+        if let Some(node) = &there
+            && (address.is_none() || node.row.address == address)
+            && node.row.ports == ports
         {
-            return Ok(node.row);
+            return Ok(node.row.clone());
         }
         let batch = self.begin().await?;
-        let (node, _) = batch.put_node(name, address).await?;
+        let id = match there {
+            Some(node) => node.row.id,
+            None => batch.put_node(name, address).await?.0.id,
+        };
+        let node = batch.update_node(id, |node| {
+            node.address = address.or(node.address);
+            node.ports = ports;
+        });
+        let node = node.await?;
         batch.commit().await?;
         Ok(node)
     }

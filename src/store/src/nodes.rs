@@ -6,7 +6,7 @@ use model::{Name, Node, NodeId};
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 
 use crate::batch::{not_found, single_writes};
-use crate::entity::{node, pod};
+use crate::entity::{node, pod, port};
 use crate::error::Doing;
 use crate::{Batch, Page, Stamped, Store, StoreError};
 
@@ -64,6 +64,7 @@ impl Batch {
             id: NodeId::new(),
             name: name.clone(),
             address,
+            ports: None,
         };
         self.require_free::<node::Entity>(node::Column::Name, NAME, [name.as_str()])
             .await?;
@@ -136,6 +137,11 @@ impl Batch {
         let row = node::Entity::find_by_id(id.uuid()).one(&self.transaction).await;
         let node = row.doing("read a node")?.ok_or_else(|| not_found(WHAT, id))?;
         self.drop_addresses(node.id).await?;
+        port::Entity::delete_many()
+            .filter(port::Column::NodeId.eq(node.id))
+            .exec(&self.transaction)
+            .await
+            .doing("forget a node's ports")?;
         self.remove::<node::Model>(node::Column::Id.eq(node.id), "delete a node")
             .await?;
         self.tell("nodes.delete", [node.name]).await

@@ -165,6 +165,9 @@ impl Batch {
         }
         self.overwrite(pod::Model::of(&pod, self.revision), "update a pod")
             .await?;
+        if pod.node != before.node {
+            self.move_ports(&pod).await?;
+        }
         let title = self.pod_of(pod.owner, &before.name).await?;
         self.tell("pods.update", [title]).await?;
         Ok(pod)
@@ -193,6 +196,7 @@ impl Batch {
                 .await?;
             self.remove::<policy::Model>(policy::Column::PodId.is_in(these()), "remove a pod's policy")
                 .await?;
+            self.drop_ports(ids).await?;
             self.hold_for_nobody(address::Column::PodId.is_in(these())).await?;
             any |= self
                 .remove::<pod::Model>(pod::Column::Id.is_in(these()), "delete a pod")

@@ -116,7 +116,7 @@ impl Batch {
             external_port,
             limits,
         } = new;
-        let service = Service {
+        let mut service = Service {
             id: ServiceId::new(),
             pod,
             name,
@@ -129,6 +129,14 @@ impl Batch {
             limits,
         };
         self.add_services(slice::from_ref(&service)).await?;
+        // Last: a name that is taken leaves no port behind.
+        let pod = self.pod_with_ports(pod).await?;
+        let given = service.external_port;
+        self.settle_service_port(&pod, None, &mut service).await?;
+        if service.external_port != given {
+            self.overwrite(service::Model::of(&service, self.revision), "give a service a port")
+                .await?;
+        }
         Ok(service)
     }
 
@@ -220,8 +228,10 @@ impl Batch {
         if service.host != before.host {
             self.require_free::<service::Entity>(service::Column::Host, HOST, [service.host.as_str()])
                 .await?;
-            self.bury([Key::Service(before.host)]).await?;
+            self.bury([Key::Service(before.host.clone())]).await?;
         }
+        let its_pod = self.pod_with_ports(pod).await?;
+        self.settle_service_port(&its_pod, Some(&before), &mut service).await?;
         self.overwrite(service::Model::of(&service, self.revision), "update a service")
             .await?;
         let title = self.service_title(pod, &before.name).await?;
@@ -237,10 +247,10 @@ impl Batch {
         let it = service::Column::PodId
             .eq(pod.uuid())
             .and(service::Column::Name.eq(name.as_str()));
-        let removed = self.remove::<service::Model>(it, "delete a service").await?;
-        if !removed {
-            return Err(not_found(WHAT, name));
-        }
+        let row = service::Entity::find().filter(it.clone()).one(&self.transaction).await;
+        let row = row.doing("read a service")?.ok_or_else(|| not_found(WHAT, name))?;
+        self.release_service_port(&row.try_into()?).await?;
+        self.remove::<service::Model>(it, "delete a service").await?;
         let title = self.service_title(pod, name).await?;
         self.tell("services.delete", [title]).await
     }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use model::{Key, Revision};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
-use crate::entity::{Row, issuer_key, member, node, pod, policy, service, share, team, user};
+use crate::entity::{Row, forward, issuer_key, member, node, pod, policy, service, share, team, user};
 use crate::error::Doing;
 use crate::{Batch, StoreError};
 
@@ -81,6 +81,10 @@ impl Batch {
             Key::IssuerKey(kid) => {
                 self.stamp::<issuer_key::Model>(issuer_key::Entity::find_by_id(kid.clone()))
                     .await
+            }
+            Key::Forward(node, at) => {
+                let it = forward::Entity::find_by_id((node.uuid(), at.protocol.to_string(), i32::from(at.port)));
+                self.stamp::<forward::Model>(it).await
             }
             Key::Policy(pod) => {
                 self.stamp::<policy::Model>(policy::Entity::find_by_id(pod.uuid()))

@@ -86,6 +86,16 @@ impl Caller {
         Ok(())
     }
 
+    /// Refuses ports of nodes to one who may touch only its own pods: they are the
+    /// machine's, and lead past the edges.
+    pub(super) fn opens_ports(&self) -> Result<(), Problem> {
+        if self.only().is_some() {
+            let why = "Ports of nodes are not for a token of the scope `own` to open.";
+            return Err(Problem::forbidden(why));
+        }
+        Ok(())
+    }
+
     /// Whether the caller may say what limits things have.
     pub(super) fn may_limit(&self) -> bool {
         self.only().is_none()

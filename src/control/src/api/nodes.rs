@@ -59,11 +59,20 @@ pub(super) struct Shown {
     name: Name,
     #[schema(value_type = Option<schema::Address>, required = true)]
     address: Option<IpAddr>,
+    /// Which of its ports it hands out, as its sidecar says: `30000-40000`.
+    #[schema(required = true)]
+    ports: Option<String>,
 }
 
 impl From<Node> for Shown {
-    fn from(Node { id, name, address }: Node) -> Self {
-        Self { id, name, address }
+    fn from(node: Node) -> Self {
+        let range = node.ports.map(|ports| ports.range);
+        Self {
+            id: node.id,
+            name: node.name,
+            address: node.address,
+            ports: range.map(|range| format!("{}-{}", range.first, range.last)),
+        }
     }
 }
 

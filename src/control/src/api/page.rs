@@ -51,6 +51,18 @@ impl<K: FromStr> Part<K> {
     }
 }
 
+impl<K: Ord + Copy> Part<K> {
+    /// The part of a list that is all there, in the order of its key.
+    pub(super) fn of_all<T>(&self, all: Vec<T>, key: impl Fn(&T) -> K) -> Page<T, K> {
+        let mut rest = all
+            .into_iter()
+            .filter(|item| self.after.is_none_or(|after| key(item) > after));
+        let items: Vec<T> = rest.by_ref().take(self.limit.into()).collect();
+        let next = rest.next().and_then(|_| items.last().map(key));
+        Page { items, next }
+    }
+}
+
 impl<K: FromStr, S: Send + Sync> FromRequestParts<S> for Part<K> {
     type Rejection = Problem;
 

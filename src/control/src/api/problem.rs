@@ -91,6 +91,11 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path has no such method.")
     }
 
+    /// What is there stands in the way.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
     /// The database does not answer.
     pub(crate) fn no_store() -> Self {
         Self::new(
@@ -113,6 +118,10 @@ impl From<StoreError> for Problem {
         match error {
             // A service's label is made of names: another name is the way out.
             StoreError::Taken { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")).on("name"),
+            StoreError::PortRefused { .. } | StoreError::NoPort { .. } => {
+                Self::conflict(format!("{error}.")).on("port")
+            }
+            StoreError::NoNode { .. } | StoreError::NoPorts { .. } => Self::conflict(format!("{error}.")),
             StoreError::InUse { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")),
             StoreError::Changed => Self::changed(),
             StoreError::NotFound { what, key } => Self::not_found(what, key),

@@ -41,6 +41,14 @@ pub(super) struct Address(String);
 #[schema(example = "10.100.0.2:3000")]
 pub(super) struct Target(String);
 
+/// Of what a port is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
 /// A port.
 #[derive(ToSchema)]
 #[schema(minimum = 1, maximum = 65_535, example = 3000)]

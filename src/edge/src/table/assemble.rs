@@ -178,7 +178,7 @@ impl Assembler {
                 self.touch_team(team.id, drafts);
             }
             Entity::Member(member) => self.put_member(&member, drafts),
-            Entity::Node(Node { id, name, address }) => {
+            Entity::Node(Node { id, name, address, .. }) => {
                 let name = Some(name);
                 self.nodes.insert(id, Arc::new(RoutedNode { id, name, address }));
                 self.touch_node(id, drafts);
@@ -212,7 +212,7 @@ impl Assembler {
                 self.keys.push(key);
             }
             // The pod's node sees to it.
-            Entity::Policy(_) => {}
+            Entity::Policy(_) | Entity::Forward(_) => {}
         }
     }
 
@@ -278,7 +278,7 @@ impl Assembler {
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
             Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
-            Key::Policy(_) => {}
+            Key::Policy(_) | Key::Forward(..) => {}
         }
     }
 

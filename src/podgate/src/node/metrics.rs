@@ -121,7 +121,9 @@ fn network(last: Option<&Figures>, now: &Figures, elapsed: Duration) -> PodNetwo
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         bytes.saturating_mul(1000) / millis
     };
-    let Figures { up, down, connections } = now;
+    let Figures {
+        up, down, connections, ..
+    } = now;
     PodNetwork {
         inbound: speed(|figures| &figures.down),
         outbound: speed(|figures| &figures.up),
@@ -140,7 +142,7 @@ fn network(last: Option<&Figures>, now: &Figures, elapsed: Duration) -> PodNetwo
 /// vectors keep the series of pods that are gone.
 struct Shown {
     samples: Samples,
-    descs: [Desc; 3],
+    descs: [Desc; 5],
 }
 
 impl Shown {
@@ -166,6 +168,16 @@ impl Shown {
                     "podgate_pod_connections",
                     "Connections of a pod that the kernel follows.",
                     &["pod", "state"],
+                )?,
+                desc(
+                    "podgate_forward_bytes_total",
+                    "Octets in packets, both ways, by a port of the node that leads to a pod.",
+                    &["pod", "port", "protocol"],
+                )?,
+                desc(
+                    "podgate_forward_packets_total",
+                    "Packets, both ways, by a port of the node that leads to a pod.",
+                    &["pod", "port", "protocol"],
                 )?,
             ],
         })
@@ -210,6 +222,7 @@ impl Collector for Shown {
     fn collect(&self) -> Vec<MetricFamily> {
         let sample = Arc::clone(&self.samples.borrow());
         let [mut bytes, mut packets, mut connections] = [const { Vec::new() }; 3];
+        let [mut forward_bytes, mut forward_packets] = [const { Vec::new() }; 2];
         for (pod, figures) in &sample.pods {
             let pod = pod.to_string();
             for (direction, traffic) in [("inbound", &figures.down), ("outbound", &figures.up)] {
@@ -224,6 +237,12 @@ impl Collector for Shown {
                     packets.push(counter(&pod, &[way, ("outcome", outcome)], count));
                 }
             }
+            for carried in &figures.ports {
+                let port = carried.at.port.to_string();
+                let labels = [("port", port.as_str()), ("protocol", carried.at.protocol.as_str())];
+                forward_bytes.push(counter(&pod, &labels, carried.bytes));
+                forward_packets.push(counter(&pod, &labels, carried.packets));
+            }
             let of = &figures.connections;
             for (state, count) in [
                 ("opening", of.opening),
@@ -235,8 +254,10 @@ impl Collector for Shown {
                 connections.push(gauge(&pod, &[("state", state)], count));
             }
         }
-        let kinds = [MetricType::COUNTER, MetricType::COUNTER, MetricType::GAUGE];
-        let all = self.descs.iter().zip(kinds).zip([bytes, packets, connections]);
+        let (counters, gauges) = (MetricType::COUNTER, MetricType::GAUGE);
+        let kinds = [counters, counters, gauges, counters, counters];
+        let all = [bytes, packets, connections, forward_bytes, forward_packets];
+        let all = self.descs.iter().zip(kinds).zip(all);
         all.filter(|(_, metrics)| !metrics.is_empty())
             .map(|((desc, kind), metrics)| {
                 let mut family = MetricFamily::default();

@@ -1,10 +1,11 @@
 //! Elements of the table's sets, as the kernel keeps them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use model::{PortSpan, Protocol};
+use model::{NodePort, PortSpan, Protocol};
 
 /// IFNAMSIZ of linux/if.h.
 pub(super) const LINK_NAME: usize = 16;
@@ -68,8 +69,34 @@ sets! {
     DroppedOut = "dropped_out";
     /// What was dropped on its way into a pod.
     DroppedIn = "dropped_in";
-    /// Where a pod's traffic goes on: last, so that a pod is let out when all is there.
+    /// Where a pod's traffic goes on: last of a pod's, so that it is let out when all is there.
     Mode = "mode";
+    /// Ports of the node that anybody may come by.
+    PortFromAny = "port_from_any";
+    /// Ports of the node that edges may come by.
+    PortFromEdges = "port_from_edges";
+    /// Ports of the node that it itself may come by.
+    PortFromNode = "port_from_node";
+    /// Which IPv4 sources may come by which port of the node.
+    PortFrom4 = "port_from4";
+    /// Which IPv6 sources may come by which port of the node.
+    PortFrom6 = "port_from6";
+    /// Ports of all of the node's addresses.
+    PortOnAny = "port_on_any";
+    /// Ports of some of the node's IPv4 addresses.
+    PortOn4 = "port_on4";
+    /// Ports of some of the node's IPv6 addresses.
+    PortOn6 = "port_on6";
+    /// Ports of the node that have a limit of connections.
+    PortCap = "port_cap";
+    /// What went by the node's TCP ports.
+    CarriedTcp = "carried_tcp";
+    /// What went by the node's UDP ports.
+    CarriedUdp = "carried_udp";
+    /// Where the node's ports lead, for IPv6.
+    Leads6 = "leads6";
+    /// Where the node's ports lead, for IPv4: last, and with the one before.
+    Leads4 = "leads4";
 }
 
 impl Set {
@@ -88,7 +115,14 @@ impl Set {
                 | Self::Out6All
                 | Self::Name4Range
                 | Self::Name6Range
+                | Self::PortFrom4
+                | Self::PortFrom6
         )
+    }
+
+    /// Whether its elements are ports of the node, and not pods' links.
+    pub fn is_of_ports(self) -> bool {
+        self > Self::Mode
     }
 
     /// Whether its elements come and go with what pods ask for, and not with policies.
@@ -132,18 +166,37 @@ pub struct Element {
     pub key: Box<[u8]>,
     /// Where an interval ends, itself within it.
     pub end: Option<Box<[u8]>>,
-    /// Of the map of modes, where it leads.
-    pub chain: Option<Chain>,
+    /// What comes with it.
+    pub value: Value,
+}
+
+/// What comes with an element.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// Nothing: it is of a set.
+    #[default]
+    Nothing,
+    /// Where a pod's traffic goes on.
+    Chain(Chain),
+    /// An address and a port, as the kernel's registers have them.
+    Target(Box<[u8]>),
+    /// How many connections there may be.
+    Cap(u32),
 }
 
 impl fmt::Debug for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = |key: &[u8]| key.get(LINK_NAME..).unwrap_or_default().to_vec();
-        write!(f, "{} {} {:?}", self.set.name(), self.about(), rest(&self.key))?;
+        let named = if self.set.is_of_ports() { 0 } else { LINK_NAME };
+        let rest = |key: &[u8]| key.get(named..).unwrap_or_default().to_vec();
+        let about = if self.set.is_of_ports() { "" } else { self.about() };
+        write!(f, "{} {about} {:?}", self.set.name(), rest(&self.key))?;
         if let Some(end) = &self.end {
             write!(f, " to {:?}", rest(end))?;
         }
-        self.chain.map_or(Ok(()), |chain| write!(f, " : {}", chain.name()))
+        match &self.value {
+            Value::Nothing => Ok(()),
+            value => write!(f, " : {value:?}"),
+        }
     }
 }
 
@@ -154,14 +207,14 @@ impl Element {
             set,
             key: link_key(link).into(),
             end: None,
-            chain: None,
+            value: Value::Nothing,
         }
     }
 
     /// Where a pod's traffic goes on to.
     pub fn mode(link: &str, chain: Chain) -> Self {
         Self {
-            chain: Some(chain),
+            value: Value::Chain(chain),
             ..Self::link(Set::Mode, link)
         }
     }
@@ -174,7 +227,7 @@ impl Element {
             set,
             key: key.into(),
             end: None,
-            chain: None,
+            value: Value::Nothing,
         }
     }
 
@@ -187,7 +240,7 @@ impl Element {
             set: of_family(network.addr(), v4, v6),
             key: key.into(),
             end: Some(end.into()),
-            chain: None,
+            value: Value::Nothing,
         }
     }
 
@@ -201,7 +254,7 @@ impl Element {
             set: of_family(network.addr(), v4, v6),
             key: key.into(),
             end: Some(end.into()),
-            chain: None,
+            value: Value::Nothing,
         }
     }
 
@@ -224,8 +277,106 @@ impl Element {
             set: Set::InNode,
             key: key.into(),
             end: Some(end.into()),
-            chain: None,
+            value: Value::Nothing,
         }
+    }
+
+    /// A port of the node in a set of such.
+    pub fn port(set: Set, at: NodePort) -> Self {
+        Self {
+            set,
+            key: port_key(at).into(),
+            end: None,
+            value: Value::Nothing,
+        }
+    }
+
+    /// What has gone by a port of the node.
+    pub fn carried(at: NodePort) -> Self {
+        Self {
+            // One that is alone takes its own size.
+            key: at.port.to_be_bytes().into(),
+            ..Self::port(
+                match at.protocol {
+                    Protocol::Tcp => Set::CarriedTcp,
+                    Protocol::Udp => Set::CarriedUdp,
+                },
+                at,
+            )
+        }
+    }
+
+    /// Where a port of the node leads.
+    pub fn leads(at: NodePort, to: SocketAddr) -> Self {
+        let mut value = Vec::new();
+        put_address(&mut value, to.ip());
+        value.extend(to.port().to_be_bytes());
+        value.extend([0, 0]);
+        Self {
+            value: Value::Target(value.into()),
+            ..Self::port(of_family(to.ip(), Set::Leads4, Set::Leads6), at)
+        }
+    }
+
+    /// A network that may come by a port of the node.
+    pub fn port_from(at: NodePort, network: IpNet) -> Self {
+        let (mut key, mut end) = (port_key(at), port_key(at));
+        put_address(&mut key, network.network());
+        put_address(&mut end, network.broadcast());
+        Self {
+            set: of_family(network.addr(), Set::PortFrom4, Set::PortFrom6),
+            key: key.into(),
+            end: Some(end.into()),
+            value: Value::Nothing,
+        }
+    }
+
+    /// An address of the node that its port is of.
+    pub fn port_on(at: NodePort, address: IpAddr) -> Self {
+        let mut key = port_key(at);
+        put_address(&mut key, address);
+        Self {
+            key: key.into(),
+            ..Self::port(of_family(address, Set::PortOn4, Set::PortOn6), at)
+        }
+    }
+
+    /// How many connections a port of the node may have.
+    pub fn port_cap(at: NodePort, most: NonZeroU32) -> Self {
+        Self {
+            value: Value::Cap(most.get()),
+            ..Self::port(Set::PortCap, at)
+        }
+    }
+
+    /// The port of the node that it is of, if it is of one.
+    pub(crate) fn of_port(&self) -> Option<NodePort> {
+        let octets = |at: usize| Some(u16::from_be_bytes(self.key.get(at..at + 2)?.try_into().ok()?));
+        let (protocol, port) = match self.set {
+            Set::CarriedTcp => (Protocol::Tcp, octets(0)?),
+            Set::CarriedUdp => (Protocol::Udp, octets(0)?),
+            set if set.is_of_ports() => match self.key.first()? {
+                6 => (Protocol::Tcp, octets(4)?),
+                17 => (Protocol::Udp, octets(4)?),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(NodePort { protocol, port })
+    }
+
+    /// Where it leads, if it is of a port that does.
+    pub(crate) fn target(&self) -> Option<SocketAddr> {
+        let Value::Target(target) = &self.value else {
+            return None;
+        };
+        let (address, port) = target.split_at_checked(target.len().checked_sub(4)?)?;
+        let address: IpAddr = match self.set {
+            Set::Leads4 => <[u8; 4]>::try_from(address).ok()?.into(),
+            _ => <[u8; 16]>::try_from(address).ok()?.into(),
+        };
+        let port = u16::from_be_bytes(port.get(..2)?.try_into().ok()?);
+        Some(SocketAddr::new(address, port))
     }
 
     /// Whether one of an address and its ports has this one.
@@ -247,7 +398,7 @@ impl Element {
             && within(ports..at.len())
     }
 
-    /// The link that it is about; all of ours begin with one.
+    /// The link that one of a pod's is about: all of these begin with one.
     pub fn about(&self) -> &str {
         let name = self.key.get(..LINK_NAME).unwrap_or_default();
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -265,6 +416,13 @@ pub(crate) fn number(protocol: Protocol) -> u8 {
 
 fn of_family<T>(address: IpAddr, v4: T, v6: T) -> T {
     if address.is_ipv4() { v4 } else { v6 }
+}
+
+fn port_key(at: NodePort) -> Vec<u8> {
+    let mut key = vec![number(at.protocol), 0, 0, 0];
+    key.extend(at.port.to_be_bytes());
+    key.extend([0, 0]);
+    key
 }
 
 fn link_key(link: &str) -> Vec<u8> {

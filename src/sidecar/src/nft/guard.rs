@@ -141,6 +141,7 @@ mod tests {
             pods6: None,
             connections: 100,
             opening: 100,
+            edges: Vec::new(),
         }
     }
 }

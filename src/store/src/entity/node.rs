@@ -1,10 +1,10 @@
 //! Rows of `nodes`.
 
-use model::{Key, Node, NodeId, Revision};
+use model::{Key, Node, NodeId, NodePorts, PortRange, Revision};
 use sea_orm::entity::prelude::*;
 
 use crate::StoreError;
-use crate::entity::{Row, stored};
+use crate::entity::{Row, corrupt, stored};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -14,6 +14,9 @@ pub struct Model {
     pub id: Uuid,
     pub name: String,
     pub address: Option<String>,
+    pub port_first: Option<i32>,
+    pub port_last: Option<i32>,
+    pub port_cooldown: Option<i32>,
     pub revision: i64,
 }
 
@@ -27,8 +30,24 @@ impl TryFrom<Model> for Node {
             id: NodeId::from_uuid(row.id),
             name: stored("node name", &row.name)?,
             address: row.address.map(|text| stored("node address", &text)).transpose()?,
+            ports: ports(row.port_first, row.port_last, row.port_cooldown)?,
         })
     }
+}
+
+/// What a node hands out, when all of it is said.
+fn ports(first: Option<i32>, last: Option<i32>, cooldown: Option<i32>) -> Result<Option<NodePorts>, StoreError> {
+    let port = |number: i32| u16::try_from(number).map_err(|error| corrupt("ports of a node", number, error));
+    Ok(match (first, last) {
+        (Some(first), Some(last)) => Some(NodePorts {
+            range: PortRange {
+                first: port(first)?,
+                last: port(last)?,
+            },
+            cooldown: cooldown.unwrap_or_default().unsigned_abs(),
+        }),
+        _ => None,
+    })
 }
 
 impl Model {
@@ -37,6 +56,11 @@ impl Model {
             id: node.id.uuid(),
             name: node.name.to_string(),
             address: node.address.map(|address| address.to_string()),
+            port_first: node.ports.map(|ports| ports.range.first.into()),
+            port_last: node.ports.map(|ports| ports.range.last.into()),
+            port_cooldown: node
+                .ports
+                .map(|ports| i32::try_from(ports.cooldown).unwrap_or(i32::MAX)),
             revision,
         }
     }

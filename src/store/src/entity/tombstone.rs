@@ -33,6 +33,7 @@ impl Model {
             Key::Share(pod, user) => ("share", format!("{pod}/{user}")),
             Key::IssuerKey(kid) => ("issuer_key", kid.clone()),
             Key::Policy(pod) => ("policy", pod.to_string()),
+            Key::Forward(node, at) => ("forward", format!("{node}/{at}")),
         };
         Self {
             revision,
@@ -64,6 +65,10 @@ impl TryFrom<Model> for Key {
                 Self::Share(stored(WHAT, pod)?, stored(WHAT, user)?)
             }
             "issuer_key" => Self::IssuerKey(row.key),
+            "forward" => {
+                let (node, at) = pair()?;
+                Self::Forward(stored(WHAT, node)?, stored(WHAT, at)?)
+            }
             "policy" => Self::Policy(stored(WHAT, &row.key)?),
             other => return Err(corrupt(WHAT, other, "unknown kind")),
         })

@@ -8,7 +8,9 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use tokio::sync::mpsc;
 
 use crate::database::begin_read;
-use crate::entity::{Row, issuer_key, member, node, pod, policy, revision, service, share, team, tombstone, user};
+use crate::entity::{
+    Row, forward, issuer_key, member, node, pod, policy, revision, service, share, team, tombstone, user,
+};
 use crate::error::Doing;
 use crate::{Store, StoreError};
 
@@ -38,6 +40,7 @@ macro_rules! each_table {
         $each::<policy::Model>($($arg),*).await?;
         $each::<share::Model>($($arg),*).await?;
         $each::<service::Model>($($arg),*).await?;
+        $each::<forward::Model>($($arg),*).await?;
         $each::<issuer_key::Model>($($arg),*).await?;
     };
 }

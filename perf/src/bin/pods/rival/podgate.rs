@@ -170,6 +170,7 @@ fn base() -> Base {
         pods6: None,
         connections: 1_000_000,
         opening: 1_000_000,
+        edges: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ fn base(six: bool) -> Base {
         pods6: six.then(|| "fd00:64::/112".parse().expect("a network")),
         connections: 100,
         opening: 100,
+        edges: Vec::new(),
     }
 }
 

@@ -298,6 +298,7 @@ impl Machine {
             resolvers,
             elements: _,
             shaping: _,
+            forwards: _,
         } = &self.observed;
         let (name, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let link = links.get(&name).ok_or(format!("there is no {name}"))?;
