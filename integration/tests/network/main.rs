@@ -9,5 +9,6 @@ mod node;
 mod ports;
 mod reach;
 mod recover;
+mod sequences;
 mod site;
 mod speed;

@@ -12,7 +12,7 @@ fn pods(node: &mut Node, numbers: std::ops::Range<u16>) -> Vec<Pod> {
 }
 
 /// All that there is, as other programs see it.
-fn seen() -> String {
+pub(crate) fn seen() -> String {
     let names = |dir| {
         let mut names: Vec<_> = fs::read_dir(dir)
             .expect(dir)
