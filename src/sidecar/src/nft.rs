@@ -115,6 +115,19 @@ impl Base {
 /// # Errors
 /// When `nft` is missing, or what it says.
 pub(crate) fn load(base: &Base, guard: &Guard) -> io::Result<()> {
+    run(&base.text(guard))
+}
+
+/// Takes the table out, with all that is in it.
+///
+/// # Errors
+/// When `nft` is missing, or what it says.
+pub(crate) fn unload() -> io::Result<()> {
+    // Of one that is gone already, too.
+    run(&format!("add table inet {TABLE}\ndelete table inet {TABLE}\n"))
+}
+
+fn run(text: &str) -> io::Result<()> {
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -123,7 +136,7 @@ pub(crate) fn load(base: &Base, guard: &Guard) -> io::Result<()> {
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("run nft: {error}")))?;
     if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(base.text(guard).as_bytes())?;
+        stdin.write_all(text.as_bytes())?;
     }
     let ended = nft.wait_with_output()?;
     if ended.status.success() {
