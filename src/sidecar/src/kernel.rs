@@ -208,8 +208,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel cannot be asked.
     pub(crate) fn has_any_table(&mut self) -> Result<bool, KernelError> {
-        let guarded = nft::guarded(&mut self.netfilter).doing("look for the table")?;
-        Ok(guarded.is_some())
+        nft::is_there(&mut self.netfilter).doing("look for the table")
     }
 
     /// Does what pods take, without a pod: for [`Kernel::unmake`] to take away again.

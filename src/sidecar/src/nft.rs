@@ -10,11 +10,11 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
-    VerdictAttribute,
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
+    TableAttribute, TableMessage, Verdict, VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
 
@@ -200,6 +200,21 @@ pub(crate) fn lend(netlink: &mut Netlink<NetfilterMessage>, elements: &[(Element
 /// When the kernel cannot be asked.
 pub(crate) fn is_loaded(netlink: &mut Netlink<NetfilterMessage>, base: &Base) -> io::Result<bool> {
     found(netlink.dump(in_set(&base.mark()))).map(|mark| mark.is_some())
+}
+
+/// Whether a table of this name is there, whoever made it.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn is_there(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<bool> {
+    let question = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+    let tables = netlink.dump(in_table(question))?;
+    Ok(tables.into_iter().any(|table| {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) = table.inner else {
+            return false;
+        };
+        table.attributes.contains(&TableAttribute::Name(TABLE.to_owned()))
+    }))
 }
 
 /// Asks for the elements of a set.
