@@ -237,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_goes_and_nothing_else() {
+        assert_eq!(ours(DOCKER), None);
+        let way = "DOCKER-USER -i pg-+ -m comment --comment podgate -j PODGATE";
+        let after = format!("{DOCKER}-N PODGATE\n-A {way}\n-A PODGATE -i pg-+ -j ACCEPT\n");
+        let expected = format!("*filter\n-D {way}\n-F PODGATE\n-X PODGATE\nCOMMIT\n");
+        assert_eq!(ours(&after), Some(expected));
+    }
+
+    #[test]
     fn what_is_missing_is_written_and_nothing_else() {
         let text = missing(DOCKER).expect("nothing of ours is there");
         let jumps: Vec<&str> = text.lines().filter(|line| line.contains("comment podgate")).collect();
