@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use integration::client::{Answer, Door, Request, WebSocket};
 use integration::edge::podgate::{binary, command};
+use integration::machine::{alone, ip, program};
 use integration::process::{Process, Program};
 use integration::rustls::pki_types::CertificateDer;
 use integration::rustls::pki_types::pem::PemObject as _;
@@ -20,8 +21,24 @@ struct Demo {
 }
 
 impl Demo {
+    /// On loopback, whatever the machine would let it.
     async fn start(home: tempfile::TempDir) -> Self {
-        let mut process = Program::at(binary())
+        let unprivileged = [
+            "--bounding-set=-net_admin,-sys_admin",
+            "--inh-caps=-net_admin,-sys_admin",
+            "--",
+        ];
+        let program = Program::find("setpriv", "util-linux (Debian)").args(unprivileged);
+        Self::run(program.arg(binary()), home).await
+    }
+
+    /// With all that root may.
+    async fn start_as_root() -> Self {
+        Self::run(Program::at(binary()), tempfile::tempdir().expect("a directory")).await
+    }
+
+    async fn run(program: Program, home: tempfile::TempDir) -> Self {
+        let mut process = program
             .args([
                 "demo",
                 "--json",
@@ -79,6 +96,94 @@ impl Demo {
     async fn as_user(&self, user: &str, service: &str, path: &str) -> Answer {
         self.get(service, path).bearer(self.token(user)).send().await
     }
+}
+
+/// What the machine has of a node's, and forwards.
+fn machine() -> String {
+    let forwards = std::fs::read_to_string("/proc/sys/net/ipv4/conf/up0/forwarding");
+    [
+        program("ip", &["-o", "-4", "addr"]),
+        program("ip", &["-o", "link"]),
+        program("ip", &["netns", "list"]),
+        program("ls", &["/run/netns", "/etc/netns"]),
+        program("nft", &["list", "ruleset"]),
+        forwards.expect("the link is there"),
+    ]
+    .join("\n")
+}
+
+fn alone_with_a_link() {
+    alone();
+    ip("link add up0 type veth peer name up1");
+    ip("link set up0 up");
+    ip("link set up1 up");
+    // A link that has just come up changes for a moment.
+    while !ip("-o link show up0").contains("state UP") {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn its_pod_has_a_network_of_its_own_and_nothing_of_it_is_left() {
+    alone_with_a_link();
+    let before = machine();
+    for (signal, ends_well) in [(Signal::INT, true), (Signal::KILL, false), (Signal::TERM, true)] {
+        let mut demo = Demo::start_as_root().await;
+        assert_eq!(demo.told["network"]["of"], "namespaces", "{}", demo.told);
+        for service in ["app", "api", "code"] {
+            let path = if service == "api" { "/hello" } else { "/" };
+            assert_eq!(demo.as_user("john", service, path).await.status(), 200, "{service}");
+        }
+        let namespace = format!("podgate-{}", demo.told["pod"].as_str().expect("an id"));
+        // Its own, and not what a killed one has left.
+        let listed = program("ip", &["netns", "list"]);
+        assert!(
+            listed.lines().count() == 1 && listed.starts_with(&namespace),
+            "{listed}"
+        );
+        let listening = program("ip", &["netns", "exec", &namespace, "cat", "/proc/net/tcp"]);
+        // 3000, 8000 and 8080 (proc(5)), on every address of the pod.
+        for port in ["00000000:0BB8", "00000000:1F40", "00000000:1F90"] {
+            assert!(listening.contains(port), "{listening}");
+        }
+        demo.process.signal(signal);
+        let ended = demo.process.ended(Duration::from_secs(20)).await;
+        assert_eq!(ended.success(), ends_well, "{ended}: {}", demo.process.printed());
+        assert_eq!(machine() == before, ends_well, "{signal:?}: {}", machine());
+    }
+}
+
+#[tokio::test]
+async fn beside_another_demo_or_on_a_node_it_stays_on_loopback() {
+    alone_with_a_link();
+    let first = Demo::start_as_root().await;
+    let with_first = machine();
+    let mut second = Demo::start_as_root().await;
+    assert_eq!(second.told["network"]["of"], "loopback", "{}", second.told);
+    assert_eq!(second.as_user("john", "api", "/hello").await.status(), 200);
+    second.process.signal(Signal::TERM);
+    second.process.ended(Duration::from_secs(20)).await;
+    assert_eq!(machine(), with_first);
+    assert_eq!(first.as_user("john", "api", "/hello").await.status(), 200);
+    drop(first);
+
+    program("nft", &["add", "table", "inet", "podgate"]);
+    let before = machine();
+    let demo = Demo::start_as_root().await;
+    assert_eq!(demo.told["network"]["of"], "loopback", "{}", demo.told);
+    assert_eq!(demo.as_user("john", "api", "/hello").await.status(), 200);
+    drop(demo);
+    assert_eq!(machine(), before);
+}
+
+#[tokio::test]
+async fn without_root_it_stays_on_loopback() {
+    alone_with_a_link();
+    let before = machine();
+    let demo = Demo::start(tempfile::tempdir().expect("a directory")).await;
+    assert_eq!(demo.told["network"]["of"], "loopback", "{}", demo.told);
+    assert_eq!(demo.as_user("john", "api", "/hello").await.status(), 200);
+    assert_eq!(machine(), before);
 }
 
 fn names(dir: &Path) -> Vec<String> {

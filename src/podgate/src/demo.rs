@@ -2,8 +2,8 @@
 //! seen it yet.
 //!
 //! Nothing in it is special to the demo but what stands around the edge: it writes
-//! a config file and a store as anybody might, starts three small services on
-//! loopback ports, and runs podgate on that file.
+//! a config file and a store as anybody might, starts three small services in a pod, or
+//! on loopback ports where it may have none, and runs podgate on that file.
 
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
@@ -16,6 +16,7 @@ use model::UnixMillis;
 use prometheus::Registry;
 
 mod addresses;
+mod network;
 mod origin;
 mod page;
 mod pki;
@@ -26,6 +27,7 @@ mod traffic;
 mod world;
 
 use addresses::Addresses;
+use network::Network;
 use place::Place;
 use script::Script;
 use traffic::Traffic;
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &DemoArgs, serve: impl FnOnce(&Path, Registry) -> anyhow
     let addresses = Addresses::free(args.http, args.https)?;
     let place = Place::take(&args.dir)?;
     let pki = pki::prepare(place.dir(), DOMAIN, now)?;
+    let network = Network::find()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -68,10 +71,12 @@ pub(crate) fn run(args: &DemoArgs, serve: impl FnOnce(&Path, Registry) -> anyhow
         .context("start the demo's runtime")?;
     let registry = Registry::new();
     let (script, world) = runtime.block_on(async {
-        let app = origin::bind().await?;
-        let api = origin::bind().await?;
-        let code = origin::bind().await?;
-        let world = World::make(&place, &addresses, [app.1, api.1, code.1], UnixMillis::from(now)).await?;
+        let here = match network.is_real() {
+            true => None,
+            false => Some([origin::bind().await?, origin::bind().await?, origin::bind().await?]),
+        };
+        let targets = here.as_ref().map(|here| here.each_ref().map(|(_, address)| *address));
+        let world = World::make(&place, &addresses, targets, UnixMillis::from(now)).await?;
         let script = Script::new(
             addresses.https,
             &pki.ca,
@@ -81,19 +86,29 @@ pub(crate) fn run(args: &DemoArgs, serve: impl FnOnce(&Path, Registry) -> anyhow
         )?;
         let facts = summary::facts(&world, &place);
         let traffic = Traffic::watch(registry.clone());
-        origin::serve(app.0, origin::app::router(facts.clone(), traffic, script.clone())?);
-        origin::serve(api.0, origin::api::router());
-        origin::serve(code.0, origin::code::router(facts)?);
+        let routers = [
+            origin::app::router(facts.clone(), traffic, script.clone())?,
+            origin::api::router(),
+            origin::code::router(facts)?,
+        ];
+        match here {
+            Some(here) => {
+                for ((listener, _), router) in here.into_iter().zip(routers) {
+                    origin::serve(listener, router);
+                }
+            }
+            None => drop(tokio::spawn(origin::serve_inside(world.id, routers))),
+        }
         anyhow::Ok((script, world))
     })?;
     let config = place.file("podgate.toml");
-    fs::write(&config, configuration(&place, &addresses, &pki))
+    fs::write(&config, configuration(&place, &addresses, &pki, &network))
         .with_context(|| format!("write {}", config.display()))?;
 
     let text = if args.json {
-        format!("{}\n", summary::json(&world, &addresses, &pki))
+        format!("{}\n", summary::json(&world, &addresses, &pki, &network))
     } else {
-        summary::text(&world, &addresses, &place, std::io::stdout().is_terminal())
+        summary::text(&world, &addresses, &place, &network, std::io::stdout().is_terminal())
     };
     // Told once the page can be had, and not at all when it cannot.
     runtime.spawn(async move {
@@ -109,11 +124,13 @@ pub(crate) fn run(args: &DemoArgs, serve: impl FnOnce(&Path, Registry) -> anyhow
     });
     let result = serve(&config, registry);
     runtime.shutdown_background();
+    // Last: what serves in the pod ends before its network does.
+    drop(network);
     result
 }
 
 /// The config file, as somebody might have written it.
-fn configuration(place: &Place, addresses: &Addresses, pki: &pki::Pki) -> String {
+fn configuration(place: &Place, addresses: &Addresses, pki: &pki::Pki, network: &Network) -> String {
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
     format!(
         r#"# Written by `podgate demo` at each start. While it runs, change something here
@@ -127,9 +144,7 @@ domain = "{DOMAIN}"
 http = "{http}"
 https = "{https}"
 admin = "{admin}"
-# The demo's services run on this machine, not in a pod's network.
-allow_targets = ["127.0.0.1/32"]
-
+{allow_targets}
 [edge.timeouts]
 # A page that stays open should not hold up the end of the demo.
 drain = "1s"
@@ -150,6 +165,7 @@ user = "1000/1m"
 listen = "{control}"
 admin_token = {admin_token}
 
+{sidecar}
 [log]
 level = "warn"
 access = "json"
@@ -157,6 +173,13 @@ access_file = {access_file}
 "#,
         shown = place.shown("podgate.toml"),
         store = toml::Value::String(place.store_url()),
+        allow_targets = match network.is_real() {
+            true => "",
+            false =>
+                "# The demo's services run on this machine, not in a pod's network.\n\
+                 allow_targets = [\"127.0.0.1/32\"]\n",
+        },
+        sidecar = network.section(),
         http = addresses.http,
         https = addresses.https,
         admin = addresses.admin,

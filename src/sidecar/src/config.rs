@@ -154,6 +154,18 @@ impl Config {
     }
 }
 
+/// What a node has of which nothing is said but its pods' network.
+pub(crate) fn base(pods: Ipv4Net) -> Base {
+    Base {
+        gateway: GATEWAY,
+        pods,
+        pods6: None,
+        connections: CONNECTIONS,
+        opening: OPENING,
+        edges: Vec::new(),
+    }
+}
+
 /// A resolver as people write it: an address, with port 53 unless it says another.
 struct Resolver(SocketAddr);
 

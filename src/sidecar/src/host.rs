@@ -90,6 +90,15 @@ impl Host {
         Ok(())
     }
 
+    /// Undoes what [`Host::keep`] did: `guard` is what was turned on for pods.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or what other programs say.
+    pub(crate) fn leave(&self, netfilter: &mut Netlink<NetfilterMessage>, guard: &Guard) -> io::Result<()> {
+        forwarding::turn_off(&guard.links)?;
+        docker::leave(netfilter, self.base.pods6.is_some())
+    }
+
     /// Makes the machine as pods need it, as far as it is not. Only after a look, and with
     /// the table in.
     pub(crate) fn keep(&mut self, netfilter: &mut Netlink<NetfilterMessage>) -> Kept {

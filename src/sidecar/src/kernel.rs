@@ -109,10 +109,24 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses: without CAP_NET_ADMIN it does.
     pub fn open(base: Base) -> Result<Self, KernelError> {
+        let mut kernel = Self::connect(base)?;
+        kernel.prepare()?;
+        Ok(kernel)
+    }
+
+    fn prepare(&mut self) -> Result<(), KernelError> {
+        link::own(&mut self.route, self.base.gateway)
+            .doing("give the node the gateway's address (this takes CAP_NET_ADMIN)")?;
+        netns::share().doing("have namespaces be seen by others (this takes CAP_SYS_ADMIN)")
+    }
+
+    /// Connects, and changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn connect(base: Base) -> Result<Self, KernelError> {
         let mut route = Netlink::route().doing("open a netlink socket for links")?;
         let netfilter = Netlink::netfilter().doing("open a netlink socket for rules")?;
-        link::own(&mut route, base.gateway).doing("give the node the gateway's address (this takes CAP_NET_ADMIN)")?;
-        netns::share().doing("have namespaces be seen by others (this takes CAP_SYS_ADMIN)")?;
         let mtu = link::uplink(&mut route).doing("look for the link to the world")?;
         Ok(Self {
             resolv_conf: format!(
@@ -205,6 +219,51 @@ impl Kernel {
             forwards: &Forwards::default(),
         };
         self.forget(&judged, &BTreeSet::new()).doing("forget connections")
+    }
+
+    /// Whether the table is in, with these settings.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(crate) fn has_table(&mut self) -> Result<bool, KernelError> {
+        nft::is_loaded(&mut self.netfilter, &self.base).doing("look for the table")
+    }
+
+    /// Whether a table of podgate's is in, whatever its settings.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(crate) fn has_any_table(&mut self) -> Result<bool, KernelError> {
+        nft::is_there(&mut self.netfilter).doing("look for the table")
+    }
+
+    /// Does what pods take, without a pod: for [`Kernel::unmake`] to take away again.
+    ///
+    /// # Errors
+    /// What the kernel refuses, or `nft` says.
+    pub(crate) fn try_out(&mut self) -> Result<(), KernelError> {
+        let guard = nft::guarded(&mut self.netfilter).doing("look for the table")?;
+        nft::load(&self.base, &guard.unwrap_or_default()).doing("put the packet filter's table in")?;
+        self.prepare()?;
+        const TRIAL: &str = "podgate-trial";
+        netns::create(TRIAL, || Ok(())).doing("make a namespace (this takes CAP_SYS_ADMIN)")?;
+        netns::remove(TRIAL).doing("take a namespace away")
+    }
+
+    /// Takes away what the node has for all its pods, of which none is left: what was turned
+    /// on for them goes off before the rules that kept it to them go. What somebody else
+    /// wants, too, by now stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn unmake(&mut self) -> Result<(), KernelError> {
+        let guard = nft::guarded(&mut self.netfilter).doing("look for the table")?;
+        let Some(guard) = guard else { return Ok(()) };
+        self.host
+            .leave(&mut self.netfilter, &guard)
+            .doing("turn off what was turned on for pods")?;
+        link::disown(&mut self.route, self.base.gateway).doing("take the gateway's address away")?;
+        nft::unload().doing("take the packet filter's table out")
     }
 
     /// The numbers that the kernel knows our sockets by, in news of changes.

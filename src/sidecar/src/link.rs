@@ -331,6 +331,18 @@ pub(crate) fn own(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
     netlink.tell(message, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+/// Takes such an address away. One that is gone already is fine.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn disown(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
+    let message = RouteNetlinkMessage::DelAddress(address4(address, 32, LOOPBACK));
+    match netlink.tell(message, 0) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EADDRNOTAVAIL as i32) => Ok(()),
+        other => other,
+    }
+}
+
 /// Has an end of a link speak IPv6, or not: without an address of ours it would have the
 /// link-local one that the kernel makes up, and on the node a route for it among those of
 /// all other links, which takes the longer the more there are.

@@ -11,11 +11,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::NodePort;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
-    VerdictAttribute,
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
+    TableAttribute, TableMessage, Verdict, VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
 
@@ -163,6 +163,19 @@ impl Base {
 /// # Errors
 /// When `nft` is missing, or what it says.
 pub(crate) fn load(base: &Base, guard: &Guard) -> io::Result<()> {
+    run(&base.text(guard))
+}
+
+/// Takes the table out, with all that is in it.
+///
+/// # Errors
+/// When `nft` is missing, or what it says.
+pub(crate) fn unload() -> io::Result<()> {
+    // Of one that is gone already, too.
+    run(&format!("add table inet {TABLE}\ndelete table inet {TABLE}\n"))
+}
+
+fn run(text: &str) -> io::Result<()> {
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -171,7 +184,7 @@ pub(crate) fn load(base: &Base, guard: &Guard) -> io::Result<()> {
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("run nft: {error}")))?;
     if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(base.text(guard).as_bytes())?;
+        stdin.write_all(text.as_bytes())?;
     }
     let ended = nft.wait_with_output()?;
     if ended.status.success() {
@@ -235,6 +248,21 @@ pub(crate) fn lend(netlink: &mut Netlink<NetfilterMessage>, elements: &[(Element
 /// When the kernel cannot be asked.
 pub(crate) fn is_loaded(netlink: &mut Netlink<NetfilterMessage>, base: &Base) -> io::Result<bool> {
     found(netlink.dump(in_set(&base.mark()))).map(|mark| mark.is_some())
+}
+
+/// Whether a table of this name is there, whoever made it.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn is_there(netlink: &mut Netlink<NetfilterMessage>) -> io::Result<bool> {
+    let question = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+    let tables = netlink.dump(in_table(question))?;
+    Ok(tables.into_iter().any(|table| {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) = table.inner else {
+            return false;
+        };
+        table.attributes.contains(&TableAttribute::Name(TABLE.to_owned()))
+    }))
 }
 
 /// Asks for the elements of a set.

@@ -1,18 +1,26 @@
-//! The small servers that stand in for what runs in a pod: real ones, on loopback
-//! ports, reached through the edge like any other.
+//! The small servers that stand in for what runs in a pod: real ones, in one or on
+//! loopback ports, reached through the edge like any other.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::serve::ListenerExt as _;
+use model::PodId;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
+
+use super::network;
+use super::world::PORTS;
 
 pub(super) mod api;
 pub(super) mod app;
 pub(super) mod code;
+
+/// How long after a look for the pod the next one is.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Takes a free loopback port.
 pub(super) async fn bind() -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -36,6 +44,26 @@ pub(super) fn serve(listener: TcpListener, router: Router) {
             tracing::error!(%error, "a service of the demo has stopped");
         }
     });
+}
+
+/// Serves app, api and code inside a pod, as soon as it has a network, until the runtime
+/// ends.
+pub(super) async fn serve_inside(pod: PodId, routers: [Router; 3]) {
+    let listeners = loop {
+        let listening = tokio::task::spawn_blocking(move || network::listen_inside(pod, PORTS));
+        match listening.await {
+            Ok(Ok(listeners)) => break listeners,
+            Ok(Err(error)) => tracing::debug!(%error, "not yet"),
+            Err(error) => tracing::error!(%error, "go into the demo's pod"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    for (listener, router) in listeners.into_iter().zip(routers) {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => serve(listener, router),
+            Err(error) => tracing::error!(%error, "listen in the demo's pod"),
+        }
+    }
 }
 
 /// Headers as JSON; several lines of one name are joined as HTTP says they may be.

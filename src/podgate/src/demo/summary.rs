@@ -5,6 +5,7 @@ use model::Visibility;
 use serde_json::{Value, json};
 
 use super::addresses::Addresses;
+use super::network::Network;
 use super::pki::Pki;
 use super::place::Place;
 use super::world::{Service, World};
@@ -96,7 +97,7 @@ pub(super) fn facts(world: &World, place: &Place) -> Value {
 }
 
 /// The object of `--json`, on one line.
-pub(super) fn json(world: &World, addresses: &Addresses, pki: &Pki) -> Value {
+pub(super) fn json(world: &World, addresses: &Addresses, pki: &Pki, network: &Network) -> Value {
     let services: Vec<Value> = world
         .services
         .iter()
@@ -119,11 +120,13 @@ pub(super) fn json(world: &World, addresses: &Addresses, pki: &Pki) -> Value {
         "ca": pki.ca,
         "users": { world.john.name.as_str(): person(&world.john), world.mary.name.as_str(): person(&world.mary) },
         "services": services,
+        "network": { "of": network.word(), "about": network.to_string() },
+        "pod": world.id,
     })
 }
 
 /// What a person reads; with colour on a terminal.
-pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: bool) -> String {
+pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, network: &Network, colour: bool) -> String {
     let ink = Ink(colour);
     let mut services = String::new();
     for service in &world.services {
@@ -157,6 +160,7 @@ pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: 
   {podgate} is up. Open the app:
 
 {services}
+  {network}
   {certificate}
 
   Try:
@@ -171,6 +175,7 @@ pub(super) fn text(world: &World, addresses: &Addresses, place: &Place, colour: 
 
 ",
         podgate = ink.bold("podgate"),
+        network = ink.soft(&network.to_string()),
         certificate = ink.soft(&format!(
             "The browser will ask about the certificate; its authority is {}.",
             place.shown("ca.pem")

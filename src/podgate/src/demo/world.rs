@@ -11,12 +11,15 @@ use store::{NewPod, NewService, Store};
 
 use super::DOMAIN;
 use super::addresses::Addresses;
+use super::network::NODE;
 use super::pki::write_secret;
 use super::place::Place;
 
 const SHARE: Duration = Duration::from_secs(3600);
 const TOKEN: Duration = Duration::from_secs(24 * 3600);
 const POD: &str = "myproject";
+/// The ports of app, api and code.
+pub(super) const PORTS: [u16; 3] = [3000, 8000, 8080];
 
 /// The demo's world, as the store has it.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(super) struct World {
     pub(super) john: Person,
     pub(super) mary: Person,
     pub(super) pod: Name,
+    pub(super) id: PodId,
     pub(super) services: Vec<Service>,
     pub(super) share_until: UnixMillis,
     /// What opens the control API.
@@ -52,11 +56,12 @@ pub(super) struct Service {
 
 impl World {
     /// Writes it to a store of its own, and the tokens to files that only this user
-    /// may read. `targets` are where app, api and code listen.
+    /// may read. `targets` are where app, api and code listen; without them they do in the
+    /// pod, which is one of this node's then.
     pub(super) async fn make(
         place: &Place,
         addresses: &Addresses,
-        targets: [SocketAddr; 3],
+        targets: Option<[SocketAddr; 3]>,
         now: UnixMillis,
     ) -> anyhow::Result<Self> {
         let store = Store::open(&place.store_url()).await.context("make the demo's store")?;
@@ -68,23 +73,33 @@ impl World {
 
         let john = person(&store, &issuer, place, "john", now).await?;
         let mary = person(&store, &issuer, place, "mary", now).await?;
+        let node = match targets {
+            Some(_) => None,
+            None => {
+                let node = store.register_node(&name(NODE)?, None, None).await;
+                Some(node.context("register the node")?.id)
+            }
+        };
         let pod = store
             .create_pod(NewPod {
                 owner: john.id,
                 name: name(POD)?,
                 team: None,
-                node: None,
+                node,
                 address: None,
-                state: PodState::Ready,
+                state: match node {
+                    Some(_) => PodState::Pending,
+                    None => PodState::Ready,
+                },
             })
             .await
             .context("create the pod")?;
-        let [app, api, code] = targets;
+        let [app, api, code] = targets.map_or([None; 3], |targets| targets.map(Some));
         let mut services = Vec::new();
         for (service, port, visibility, target) in [
-            ("app", 3000, Visibility::Public, app),
-            ("api", 8000, Visibility::Private, api),
-            ("code", 8080, Visibility::Private, code),
+            ("app", PORTS[0], Visibility::Public, app),
+            ("api", PORTS[1], Visibility::Private, api),
+            ("code", PORTS[2], Visibility::Private, code),
         ] {
             let service = create(
                 &store,
@@ -113,6 +128,7 @@ impl World {
         Ok(Self {
             john,
             mary,
+            id: pod.id,
             pod: pod.name,
             services,
             share_until,
@@ -158,7 +174,7 @@ async fn create(
     pod: PodId,
     owner: &Name,
     addresses: &Addresses,
-    (called, port, visibility, target): (&str, u16, Visibility, SocketAddr),
+    (called, port, visibility, target): (&str, u16, Visibility, Option<SocketAddr>),
 ) -> anyhow::Result<Service> {
     let called = name(called)?;
     let label = HostTemplate::default()
@@ -171,7 +187,7 @@ async fn create(
             host: label,
             port,
             visibility,
-            targets: vec![target],
+            targets: target.into_iter().collect(),
             siblings: false,
             external_port: None,
             limits: None,

@@ -66,6 +66,41 @@ pub(super) fn keep(netlink: &mut Netlink<NetfilterMessage>, six: bool) -> io::Re
     Ok(())
 }
 
+/// Takes away what [`keep`] wrote.
+///
+/// # Errors
+/// When the kernel cannot be asked, or what the programs say.
+pub(super) fn leave(netlink: &mut Netlink<NetfilterMessage>, six: bool) -> io::Result<()> {
+    let families = [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6];
+    for (at, family) in families.into_iter().enumerate().take(if six { 2 } else { 1 }) {
+        if has_chain(netlink, family)? {
+            erase(&NFT[at])?;
+        }
+        if is_legacy(family) {
+            erase(&LEGACY[at])?;
+        }
+    }
+    Ok(())
+}
+
+fn erase(programs: &Programs) -> io::Result<()> {
+    let there = run(&programs.list, &["-w", PATIENCE, "-S"], "")?;
+    let Some(rules) = ours(&there) else { return Ok(()) };
+    run(&programs.restore, &["-w", PATIENCE, "--noflush"], &rules)?;
+    Ok(())
+}
+
+/// What takes away all of ours, as `iptables-restore` takes it; nothing when there is none.
+fn ours(there: &str) -> Option<String> {
+    if !there.lines().any(|line| line == "-N PODGATE") {
+        return None;
+    }
+    let ways = there.lines().filter_map(|line| line.strip_prefix("-A "));
+    let ways = ways.filter(|rule| rule.starts_with(USERS) && rule.ends_with("-j PODGATE"));
+    let ways: String = ways.map(|rule| format!("-D {rule}\n")).collect();
+    Some(format!("*filter\n{ways}-F PODGATE\n-X PODGATE\nCOMMIT\n"))
+}
+
 fn write(programs: &Programs) -> io::Result<()> {
     let there = run(&programs.list, &["-w", PATIENCE, "-S"], "")?;
     let Some(rules) = missing(&there) else { return Ok(()) };
@@ -199,6 +234,15 @@ mod tests {
         assert!(networks(DOCKER).into_iter().eq(expected));
         assert!(networks("-A DOCKER-BRIDGE -o custom0 -j DOCKER\n-A DOCKER -i x+ -j DROP").contains("custom0"));
         assert!(networks("-A FORWARD -i eth0 -o eth1 -j ACCEPT").is_empty());
+    }
+
+    #[test]
+    fn what_was_written_goes_and_nothing_else() {
+        assert_eq!(ours(DOCKER), None);
+        let way = "DOCKER-USER -i pg-+ -m comment --comment podgate -j PODGATE";
+        let after = format!("{DOCKER}-N PODGATE\n-A {way}\n-A PODGATE -i pg-+ -j ACCEPT\n");
+        let expected = format!("*filter\n-D {way}\n-F PODGATE\n-X PODGATE\nCOMMIT\n");
+        assert_eq!(ours(&after), Some(expected));
     }
 
     #[test]

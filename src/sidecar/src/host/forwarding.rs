@@ -17,7 +17,7 @@
 //! while it is not running takes away what it is known by: links that forward then are
 //! taken to be somebody else's choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -127,6 +127,21 @@ pub(super) fn turn_on(links: &[String]) -> io::Result<()> {
         if gone(link::write_sysctl(&key, "1"))? == Some(true) && !name.starts_with(names::LINK) {
             tracing::info!(sysctl.key = key, sysctl.value = "1", "set for pods");
         }
+    }
+    Ok(())
+}
+
+/// Has links forward no longer what they forwarded for pods alone, unless somebody wants
+/// it by now.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn turn_off(links: &BTreeSet<String>) -> io::Result<()> {
+    if link::read_sysctl("net/ipv4/ip_forward")? != "0" {
+        return Ok(());
+    }
+    for name in links {
+        gone(link::write_sysctl(&format!("net/ipv4/conf/{name}/forwarding"), "0"))?;
     }
     Ok(())
 }
