@@ -25,7 +25,7 @@ fn lead(node: &mut Node, port: u16, pod: Pod, change: impl Fn(&mut ForwardSpec))
             connections: None,
         };
         change(&mut spec);
-        node.desired.forwards.insert(at, Arc::new(spec));
+        node.forwards().insert(at, Arc::new(spec));
     }
 }
 
@@ -220,7 +220,7 @@ fn what_flows_goes_to_the_new_target_at_once_and_after_removal_nowhere() {
     node.reconcile();
     all(None);
     assert!(ask_again(&held).is_ok(), "what is open elsewhere goes on");
-    node.desired.forwards.clear();
+    node.forwards().clear();
     node.reconcile();
     all(None);
     assert!(ask_again(&held).is_err(), "what was open ends");
@@ -277,7 +277,7 @@ fn what_others_break_is_mended() {
     }
     // With its pod goes what leads to it.
     node.desired.pods.remove(&pod.id);
-    node.desired.forwards.retain(|at, _| at.port != 30_000);
+    node.forwards().retain(|at, _| at.port != 30_000);
     node.reconcile();
     node.is_settled().expect("settled");
     assert!(node.outside.tcp(to).is_none());

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use integration::machine::{self, Machine, ip};
 use ipnet::IpNet;
 use model::{EgressMode, NetworkPolicy, PodId};
-use sidecar::{Base, Desired, Done, Kernel, Observed, PodSpec, Rules, plan};
+use sidecar::{Base, Desired, Done, Forwards, Kernel, Observed, PodSpec, Rules, plan};
 
 /// The node's gateway for pods.
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -76,6 +77,11 @@ impl Node {
         };
         self.desired.pods.insert(pod.id, pod.spec(rules));
         pod
+    }
+
+    /// Its ports that lead to pods, as they are wanted.
+    pub(crate) fn forwards(&mut self) -> &mut Forwards {
+        Arc::make_mut(&mut self.desired.forwards)
     }
 
     /// Looks, plans, and does.

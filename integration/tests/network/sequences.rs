@@ -63,7 +63,7 @@ impl World {
                 self.node.desired.pods.remove(&pod.id);
                 self.pods[slot] = None;
                 let gone = pod.at(80);
-                self.node.desired.forwards.retain(|_, spec| spec.to != gone);
+                self.node.forwards().retain(|_, spec| spec.to != gone);
             }
             // Another one has its address.
             (1, _) | (_, None) => {
@@ -95,9 +95,9 @@ impl World {
                     on: Vec::new(),
                     connections: std::num::NonZeroU32::new(self.random.random_range(0..3)),
                 };
-                let had = self.node.desired.forwards.remove(&at);
+                let had = self.node.forwards().remove(&at);
                 if had.is_none() || what == 4 {
-                    self.node.desired.forwards.insert(at, Arc::new(spec));
+                    self.node.forwards().insert(at, Arc::new(spec));
                 }
             }
         }
@@ -200,7 +200,7 @@ fn any_sequence_ends_as_it_shall_be() {
         }
         if seed % 4 == 3 {
             world.node.desired.pods.clear();
-            world.node.desired.forwards.clear();
+            world.node.forwards().clear();
             world.pods.fill(None);
             world.node.reconcile();
             assert_eq!(seen(), empty, "after sequence {seed}");

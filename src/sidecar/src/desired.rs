@@ -1,17 +1,16 @@
 //! What this node shall have: the feed's pods and policies, with every name resolved.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use model::{
-    Bandwidth, Change, DomainRule, EgressMode, Entity, Forward, HostLabel, IngressSource, Key, Name, NetworkPolicy,
-    NodeId, NodePort, Pod, PodId, PodState, Protocol, Speed, Update, User, UserId,
+    Bandwidth, Change, DomainRule, EgressMode, Entity, IngressSource, Key, Name, NetworkPolicy, NodeId, Pod, PodId,
+    PodState, Speed, Update, User, UserId,
 };
 
-use crate::forwards::{ForwardSpec, Forwards, Sources};
+use crate::forwards::{Forwards, PortRows};
 use crate::rules::Rules;
 use crate::shape::Way;
 
@@ -67,7 +66,7 @@ pub struct Desired {
     /// What the line carries that pods are guaranteed parts of.
     pub line: Option<Speed>,
     /// Its ports that lead to these pods.
-    pub forwards: Forwards,
+    pub forwards: Arc<Forwards>,
 }
 
 /// What the feed has told so far.
@@ -76,18 +75,8 @@ pub struct Told {
     users: HashMap<UserId, Name>,
     pods: HashMap<PodId, Pod>,
     policies: HashMap<PodId, NetworkPolicy>,
-    forwards: HashMap<(NodeId, NodePort), Forward>,
-    /// Services that edges on other machines come to by a port of the pod's node.
-    services: HashMap<HostLabel, Served>,
+    ports: PortRows,
     complete: bool,
-}
-
-/// The way to a service from other machines.
-#[derive(Debug, Clone, Copy)]
-struct Served {
-    pod: PodId,
-    at: u16,
-    to: u16,
 }
 
 impl Told {
@@ -107,29 +96,10 @@ impl Told {
                 Change::Put(Entity::Policy(policy)) => {
                     self.policies.insert(policy.pod, policy.policy);
                 }
-                Change::Put(Entity::Forward(forward)) => {
-                    self.forwards.insert((forward.node, forward.at), forward);
-                }
-                Change::Put(Entity::Service(service)) => match service.external_port {
-                    // What runs elsewhere is reached there.
-                    Some(at) if service.targets.is_empty() => {
-                        let served = Served {
-                            pod: service.pod,
-                            at,
-                            to: service.port,
-                        };
-                        self.services.insert(service.host, served);
-                    }
-                    _ => {
-                        self.services.remove(&service.host);
-                    }
-                },
-                Change::Remove(Key::Forward(node, at)) => {
-                    self.forwards.remove(&(node, at));
-                }
-                Change::Remove(Key::Service(host)) => {
-                    self.services.remove(&host);
-                }
+                Change::Put(Entity::Forward(forward)) => self.ports.put_forward(forward),
+                Change::Put(Entity::Service(service)) => self.ports.put_service(service),
+                Change::Remove(Key::Forward(node, at)) => self.ports.remove_forward(node, at),
+                Change::Remove(Key::Service(host)) => self.ports.remove_service(&host),
                 Change::Remove(Key::User(id)) => {
                     self.users.remove(&id);
                 }
@@ -167,19 +137,14 @@ impl Told {
     }
 
     /// What a node shall have.
-    pub fn desired(&self, node: NodeId, around: &Surroundings) -> Desired {
+    pub fn desired(&mut self, node: NodeId, around: &Surroundings) -> Desired {
         let mut named: HashMap<(&Name, &Name), &Pod> = HashMap::new();
         // Names matter only to policies that have any.
         let names_pods = |policy: &NetworkPolicy| {
             let from = policy.ingress.from.as_deref().unwrap_or_default();
             from.iter().any(|source| matches!(source, IngressSource::Pod { .. }))
         };
-        let here_only = |forward: &&Forward| forward.node == node;
-        let forwards_name_pods = self.forwards.values().filter(here_only).any(|forward| {
-            let mut from = forward.from.iter();
-            from.any(|source| matches!(source, IngressSource::Pod { .. }))
-        });
-        if forwards_name_pods || self.policies.values().any(names_pods) {
+        if self.ports.name_pods() || self.policies.values().any(names_pods) {
             for pod in self.pods.values() {
                 if let Some(owner) = self.users.get(&pod.owner) {
                     named.insert((owner, &pod.name), pod);
@@ -232,59 +197,8 @@ impl Told {
             }
         }
         desired.unassigned.sort_unstable();
-        for served in self.services.values() {
-            let Some(pod) = desired.pods.get(&served.pod) else {
-                continue;
-            };
-            // Whoever comes by it comes past the edges, and thus past who may enter.
-            let from = Sources {
-                edges: true,
-                ..Sources::default()
-            };
-            let at = NodePort {
-                protocol: Protocol::Tcp,
-                port: served.at,
-            };
-            desired
-                .forwards
-                .insert(at, lead(pod, at, served.to, from, &[], None).into());
-        }
-        for forward in self.forwards.values().filter(here_only) {
-            let Some(pod) = desired.pods.get(&forward.pod) else {
-                continue;
-            };
-            let mut from = Sources::default();
-            for source in &forward.from {
-                match source {
-                    IngressSource::Any => from.any = true,
-                    IngressSource::Edges => from.edges = true,
-                    IngressSource::Node => from.node = true,
-                    IngressSource::Pod { owner, pod } => from.networks.extend::<Vec<IpNet>>(networks(owner, pod)),
-                    IngressSource::Network(network) => from.networks.push(*network),
-                }
-            }
-            let spec = lead(pod, forward.at, forward.to, from, &forward.on, forward.connections);
-            desired.forwards.insert(forward.at, spec.into());
-        }
+        desired.forwards = self.ports.work_out(node, &desired.pods, &networks);
         desired
-    }
-}
-
-/// A port of the node that leads to a pod.
-fn lead(
-    pod: &PodSpec,
-    at: NodePort,
-    to: u16,
-    from: Sources,
-    on: &[IpAddr],
-    connections: Option<NonZeroU32>,
-) -> ForwardSpec {
-    ForwardSpec {
-        at,
-        to: pod.addresses().map(|address| SocketAddr::new(address, to)).collect(),
-        from,
-        on: on.to_vec(),
-        connections,
     }
 }
 

@@ -12,6 +12,10 @@ use model::NodePort;
 use crate::conntrack::Flow;
 use crate::nft::{Element, Set, number};
 
+mod rows;
+
+pub(crate) use rows::PortRows;
+
 /// A port of the node that leads to a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardSpec {
@@ -132,8 +136,14 @@ pub(crate) fn from_node(forwards: &Forwards, pod: Ipv4Addr) -> bool {
 /// What leads from what is installed to what shall be.
 pub(crate) fn changes(desired: &Forwards, installed: &BTreeMap<NodePort, Installed>) -> Changes {
     let mut changes = Changes::default();
+    // Both are in the order of their ports.
+    let mut ahead = installed.iter().peekable();
     for (at, spec) in desired {
-        let there = installed.get(at);
+        while let Some((gone, there)) = ahead.next_if(|(is, _)| *is < at) {
+            changes.ports.insert(*gone);
+            changes.remove.extend(there.elements.iter().cloned());
+        }
+        let there = ahead.next_if(|(is, _)| *is == at).map(|(_, there)| there);
         let same = there.and_then(|there| there.of.as_ref());
         if same.is_some_and(|of| Arc::ptr_eq(of, spec) || of == spec) {
             continue;
@@ -148,7 +158,7 @@ pub(crate) fn changes(desired: &Forwards, installed: &BTreeMap<NodePort, Install
         changes.remove.extend(has.difference(&wanted).cloned());
         changes.add.extend(wanted.difference(has).cloned());
     }
-    for (at, there) in installed.iter().filter(|(at, _)| !desired.contains_key(at)) {
+    for (at, there) in ahead {
         changes.ports.insert(*at);
         changes.remove.extend(there.elements.iter().cloned());
     }
