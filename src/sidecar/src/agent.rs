@@ -266,6 +266,7 @@ impl<L: Ledger> Agent<L> {
                     // (What went by a name may outlive what the name had opened.)
                     let judged = desired.pods.values().filter(|pod| pod.domains.is_empty());
                     plan.judge.extend(judged.map(|pod| pod.id));
+                    plan.ports.all |= !desired.forwards.is_empty();
                 }
                 let done = kernel.apply(&desired, plan, &mut observed, |_| ());
                 (observed, done)

@@ -64,8 +64,10 @@ pub struct Changes {
     pub remove: Vec<Element>,
     /// Elements to put in.
     pub add: Vec<Element>,
-    /// The ports that this is about: connections by them are to be judged anew.
+    /// The ports that this is about.
     pub ports: BTreeSet<NodePort>,
+    /// Those whose connections are to be judged anew: not those of TCP that are new.
+    pub judged: BTreeSet<NodePort>,
     /// Whether connections by all ports are.
     pub all: bool,
 }
@@ -74,6 +76,12 @@ impl Changes {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty() && !self.all
+    }
+
+    /// Whether connections are to be judged anew: it takes the kernel milliseconds to tell
+    /// of them, however few there are.
+    pub(crate) fn judges(&self) -> bool {
+        self.all || !self.judged.is_empty()
     }
 }
 
@@ -141,6 +149,7 @@ pub(crate) fn changes(desired: &Forwards, installed: &BTreeMap<NodePort, Install
     for (at, spec) in desired {
         while let Some((gone, there)) = ahead.next_if(|(is, _)| *is < at) {
             changes.ports.insert(*gone);
+            changes.judged.insert(*gone);
             changes.remove.extend(there.elements.iter().cloned());
         }
         let there = ahead.next_if(|(is, _)| *is == at).map(|(_, there)| there);
@@ -155,11 +164,16 @@ pub(crate) fn changes(desired: &Forwards, installed: &BTreeMap<NodePort, Install
             continue;
         }
         changes.ports.insert(*at);
+        // What calls by UDP goes on calling where nobody answered, and would for ever.
+        if !has.is_empty() || at.protocol == model::Protocol::Udp {
+            changes.judged.insert(*at);
+        }
         changes.remove.extend(has.difference(&wanted).cloned());
         changes.add.extend(wanted.difference(has).cloned());
     }
     for (at, there) in ahead {
         changes.ports.insert(*at);
+        changes.judged.insert(*at);
         changes.remove.extend(there.elements.iter().cloned());
     }
     // By set, so that few messages hold them; where to last, and first out.
@@ -190,7 +204,7 @@ pub(crate) fn ends(
     is_pod: impl Fn(IpAddr) -> bool,
 ) -> bool {
     let Some(at) = flow.asked_for() else { return false };
-    if !changes.all && !changes.ports.contains(&at) {
+    if !changes.all && !changes.judged.contains(&at) {
         return false;
     }
     let spec = desired.get(&at);

@@ -317,7 +317,7 @@ impl Kernel {
             self.change_ports(&plan.ports, desired, observed, &mut done);
         }
         let mut forgotten = true;
-        if !plan.forget.is_empty() || !plan.judge.is_empty() || !plan.ports.is_empty() {
+        if !plan.forget.is_empty() || !plan.judge.is_empty() || plan.ports.judges() {
             before("forget");
             let judged = Judged {
                 gone: &plan.forget,
@@ -522,7 +522,7 @@ impl Kernel {
         for pod in &judged.pods {
             of.extend(pod.addresses().map(|address| (address, *pod)));
         }
-        let own: BTreeSet<IpAddr> = match judged.pods.is_empty() && judged.ports.is_empty() {
+        let own: BTreeSet<IpAddr> = match judged.pods.is_empty() && !judged.ports.judges() {
             true => BTreeSet::new(),
             false => link::addresses(&mut self.route)?.into_iter().collect(),
         };
