@@ -18,6 +18,7 @@ mod help;
 mod life;
 mod limits;
 mod policies;
+mod ports;
 
 const TOKEN: &str = "the-administrators-token";
 

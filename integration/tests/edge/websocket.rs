@@ -156,10 +156,14 @@ async fn the_conformance_cases_end_as_they_do_without_the_edge() {
     let direct = kosoku(to_origin.addr()).await;
     let through = kosoku(to_edge.addr()).await;
     assert!(direct.len() > 200, "{} cases", direct.len());
-    let differ: Vec<_> = direct
-        .iter()
-        .filter(|(case, outcome)| through.get(*case) != Some(outcome))
-        .collect();
+    let mut differ = direct.clone();
+    differ.retain(|case, outcome| through.get(case) != Some(outcome));
+    if !differ.is_empty() {
+        // What the app itself does now so and now so (of a good frame and a bad one behind it
+        // it may hear at once) is as it is without the edge either way.
+        let again = kosoku(to_origin.addr()).await;
+        differ.retain(|case, _| through.get(case) != again.get(case));
+    }
     assert!(
         differ.is_empty(),
         "without the edge: {differ:#?}\nwith it: {through:#?}"
