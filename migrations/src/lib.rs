@@ -23,6 +23,7 @@ mod m0007_limits;
 mod m0008_networks;
 mod m0009_metrics;
 mod m0010_ports;
+mod m0011_certificates;
 
 struct Migrator;
 
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_networks::Migration),
             Box::new(m0009_metrics::Migration),
             Box::new(m0010_ports::Migration),
+            Box::new(m0011_certificates::Migration),
         ]
     }
 }

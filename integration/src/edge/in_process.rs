@@ -197,6 +197,7 @@ fn load(
         tls: section("tls"),
         log: section("log"),
         pods,
+        seals: false,
     };
     let (mut auth, mut limits) = (section("auth"), section("limits"));
     let (fixed, options) = read(&mut sections);
@@ -205,6 +206,7 @@ fn load(
         auth: Arc::new(filters::auth::Config::read(&mut auth, &options.domain)),
         limits: Policies::read(&mut limits),
         exchange: Options::read(&mut limits),
+        seals: None,
         options,
     };
     let Sections { edge, tls, log, .. } = sections;

@@ -16,5 +16,5 @@ pub use api::router;
 pub use config::{AdminToken, Config, Limits, Reach, Settings};
 pub use issuer::{Issuer, IssuerError, SignedIn};
 pub use listen::{Address, Listener, Tls};
-pub use secret_file::SecretFileError;
+pub use secret_file::{SecretFileError, sealing_key};
 pub use waiting::when_ready;

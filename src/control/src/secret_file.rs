@@ -38,6 +38,19 @@ impl SecretFileError {
     }
 }
 
+/// The key in a file, 32 random octets in hex; it is made when there is no file yet.
+///
+/// # Errors
+/// When the file cannot be read or made, others may read it, or there is no randomness.
+pub fn sealing_key(path: &Path) -> Result<String, SecretFileError> {
+    load_or_create(path, || {
+        let mut key = [0_u8; 32];
+        let random = aws_lc_rs::rand::fill(&mut key);
+        random.map_err(|_| SecretFileError::file(path, io::Error::other("no randomness")))?;
+        Ok(key.iter().map(|octet| format!("{octet:02x}")).collect())
+    })
+}
+
 /// The text in a file; what `make` gives when there is no file yet.
 pub(crate) fn load_or_create<E: From<SecretFileError>>(
     path: &Path,

@@ -108,6 +108,8 @@ pub struct Sections<'a> {
     pub log: Section<'a>,
     /// What `[sidecar]` says of pods' network.
     pub pods: PodNetwork,
+    /// Whether certificates may come by the feed: what opens them is configured.
+    pub seals: bool,
 }
 
 /// Pods' network, as far as an edge must know it.
@@ -124,7 +126,13 @@ pub struct PodNetwork {
 /// Reads the sections. Problems stay noted in them; the values are only good when
 /// there are none.
 pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
-    let Sections { edge, tls, log, pods } = sections;
+    let Sections {
+        edge,
+        tls,
+        log,
+        pods,
+        seals,
+    } = sections;
     let mut fixed = Fixed {
         http: edge.list("http").unwrap_or_default(),
         https: edge.list("https").unwrap_or_default(),
@@ -143,8 +151,9 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
         edge.problem("domain", reason);
     }
     let certificates = Arc::new(Certificates::read(tls));
-    if !fixed.https.is_empty() && certificates.is_empty() && tls.is_clean() {
-        tls.problem("certificates", "`edge.https` needs at least one certificate");
+    if !fixed.https.is_empty() && certificates.is_empty() && !*seals && tls.is_clean() {
+        let message = "`edge.https` needs at least one certificate, or [acme], which has them issued";
+        tls.problem("certificates", message);
     }
 
     let timeouts = timeouts(edge);

@@ -34,6 +34,7 @@ use crate::connection::head::{HTTP2_PREFACE, Head};
 use crate::connection::places::Places;
 use crate::connection::requests::Requests;
 use crate::shared::Shared;
+use crate::tls::ACME_PROTOCOL;
 
 /// Requests on connections kept open while the process is leaving are answered, and
 /// told to close; this is how long an idle one is waited for.
@@ -145,6 +146,8 @@ impl Front {
         let downstream = match listener {
             Listener::Plain | Listener::Redirect => Downstream::plain(stream),
             Listener::Tls => match timeout(handshake, self.tls.accept(stream)).await {
+                // An authority has seen what it wanted to see.
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) => return,
                 Ok(Ok(stream)) => Downstream::tls(stream),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "TLS handshake");

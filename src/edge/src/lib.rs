@@ -40,3 +40,4 @@ pub use shared::Config;
 pub use signin::{Credentials, CredentialsError, NewSession};
 pub use table::{EntryRef, Snapshot, Table};
 pub use tls::Certificates;
+pub use tls::kept::Seals;

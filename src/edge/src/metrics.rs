@@ -25,6 +25,7 @@ pub(crate) use limits::LimitMetrics;
 
 use crate::record::{Outcome, Record};
 use crate::table::Table;
+use crate::tls::kept::Served;
 
 /// Statuses counted one by one; any other counts under its class.
 const CODES: [u16; 24] = [
@@ -112,6 +113,8 @@ pub struct Metrics {
     config_generation: IntGauge,
     config_success: IntGauge,
     certificate_expiry: IntGaugeVec,
+    /// The names in it that the config has.
+    configured: Mutex<Vec<String>>,
     key_refreshes: IntCounterVec,
     keys_fetched: IntGaugeVec,
 }
@@ -224,6 +227,7 @@ impl Metrics {
                     "name",
                 )?,
             )?,
+            configured: Mutex::default(),
             key_refreshes: add(
                 r,
                 IntCounterVec::new(
@@ -286,7 +290,7 @@ impl Metrics {
                 .count(|| RouteMeters::new(self.latency_of(&entry.as_ref().name)), count),
         }
         match record.outcome {
-            Outcome::Redirected | Outcome::SignedOut | Outcome::Preflight | Outcome::Front => {}
+            Outcome::Redirected | Outcome::Proved | Outcome::SignedOut | Outcome::Preflight | Outcome::Front => {}
 
             outcome => self.auth.with_label_values(&[outcome.as_str()]).inc(),
         }
@@ -325,9 +329,28 @@ impl Metrics {
     }
 
     pub(crate) fn certificates<'a>(&self, expiries: impl Iterator<Item = (&'a str, i64)>) {
-        self.certificate_expiry.reset();
+        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in configured.drain(..) {
+            // It is gone when it is there twice.
+            let _ = self.certificate_expiry.remove_label_values(&[&name]);
+        }
         for (name, seconds) in expiries {
             self.certificate_expiry.with_label_values(&[name]).set(seconds);
+            configured.push(name.to_owned());
+        }
+    }
+
+    /// Shows a certificate that the feed brought, or took away.
+    pub(crate) fn certificate(&self, served: &Served) {
+        match served {
+            Served::Until(name, seconds) => self
+                .certificate_expiry
+                .with_label_values(&[name.as_str()])
+                .set(*seconds),
+            Served::Gone(name) => {
+                // It was never shown when it could not be opened.
+                let _ = self.certificate_expiry.remove_label_values(&[name.as_str()]);
+            }
         }
     }
 

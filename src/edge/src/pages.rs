@@ -248,6 +248,18 @@ pub(crate) fn moved(host: &str, port: u16, request: &Parts) -> Page {
     redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{port}{target}"))
 }
 
+/// A file as it is, for programs.
+pub(crate) fn text(content: &[u8]) -> Page {
+    let mut headers = SmallVec::new();
+    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")));
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    Page {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::copy_from_slice(content),
+    }
+}
+
 pub(crate) fn redirect(status: StatusCode, to: &str) -> Page {
     let mut headers = SmallVec::new();
     // Both hosts and targets have been through HTTP's own parsers.

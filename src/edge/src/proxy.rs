@@ -235,6 +235,15 @@ impl Proxy {
         Ok(Some(true))
     }
 
+    /// What an authority is answered that looks at a name (RFC 8555, 8.3): only while it does,
+    /// and only by the token that it gave. Everything else by that path is the pod's.
+    fn prove(&self, request: &RequestHeader) -> Option<Page> {
+        let token = request.uri.path().strip_prefix("/.well-known/acme-challenge/")?;
+        let host = filters::route::host(request).ok()?;
+        let answer = self.shared.resolver.kept.file(&host, token)?;
+        Some(pages::text(answer.as_bytes()))
+    }
+
     /// Sends a request on to the same place over HTTPS.
     async fn redirect(&self, session: &mut Session, ctx: &mut Context, settings: &Settings, port: u16) -> Result<bool> {
         let request = session.req_header();
@@ -432,6 +441,15 @@ impl ProxyHttp for Proxy {
         }
         if ctx.client.trusted {
             ctx.id = RequestId::of(&request.headers, &ctx.client);
+        }
+        if let Some(page) = self.prove(session.req_header()) {
+            ctx.stage = Stage::Answered {
+                outcome: Outcome::Proved,
+                entry: None,
+                user: None,
+            };
+            self.answer(session, ctx, page).await?;
+            return Ok(true);
         }
         if let Some(port) = self.redirect {
             return self.redirect(session, ctx, &settings, port).await;

@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
     Refused(&'static str),
     /// It was sent on, to HTTPS or to where it wanted to go.
     Redirected,
+    /// An authority was shown that the name is ours.
+    Proved,
     /// A browser was signed in.
     SignedIn,
     /// A browser was signed out.
@@ -35,6 +37,7 @@ impl Outcome {
             Self::Admitted(access) => access.as_str(),
             Self::Refused(label) => label,
             Self::Redirected => "redirected",
+            Self::Proved => "proved",
             Self::SignedIn => "signed_in",
             Self::SignedOut => "signed_out",
             Self::Preflight => "preflight",

@@ -32,6 +32,7 @@ use crate::signin::front::Front;
 use crate::signin::oidc::Oidc;
 use crate::table::Table;
 use crate::tls::Resolver;
+use crate::tls::kept::Seals;
 
 /// A config as far as a reload may change it.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub client: Client,
     /// `[limits]`.
     pub limits: Policies,
+    /// What opens the keys of certificates that the feed brings.
+    pub seals: Option<Arc<dyn Seals>>,
     /// Where edges count together.
     pub exchange: Option<exchange::Options>,
 }
@@ -152,7 +155,7 @@ impl Shared {
         };
         let settings = shared.settings();
         shared.log.configure(settings.options.access_log.as_ref())?;
-        shared.serve_certificates(&settings.options);
+        shared.serve_certificates(&settings.config);
         drop(settings);
         Ok(shared)
     }
@@ -170,7 +173,7 @@ impl Shared {
         if !self.log.is(config.options.access_log.as_ref()) || config.options.access_log.is_some() {
             self.log.configure(config.options.access_log.as_ref())?;
         }
-        self.serve_certificates(&config.options);
+        self.serve_certificates(&config);
         let configured = |set: &Arc<KeySet>| config.auth.key_sources().any(|source| source == set.source());
         keys.fetched.retain(configured);
         self.put(config, &keys);
@@ -201,13 +204,20 @@ impl Shared {
         changes
     }
 
-    fn serve_certificates(&self, options: &Options) {
-        self.resolver.swap(Arc::clone(&options.certificates));
+    fn serve_certificates(&self, config: &Config) {
+        let options = &config.options;
+        self.resolver.swap(Arc::clone(&options.certificates), &options.domain);
         self.metrics.certificates(options.certificates.expiries());
+        for served in self.resolver.kept.open_with(config.seals.clone()) {
+            self.metrics.certificate(&served);
+        }
     }
 
     /// Applies a piece of the change feed.
     pub(crate) fn apply(&self, update: Update) {
+        for served in self.resolver.kept.apply(&update) {
+            self.metrics.certificate(&served);
+        }
         if let Some(new) = self.table.apply(update) {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             if keys.own != new {

@@ -3,6 +3,8 @@
 //! Pingora's TLS listener fixes versions, tickets and the handshake timeout; here
 //! the handshake is ours ([`crate::connection`]), so all of that can be set.
 
+pub(crate) mod kept;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use kept::Kept;
+
+/// The protocol by which an authority looks at a name in a handshake (RFC 8737, 4).
+pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// A certificate chain with its key, and the names it is for.
 struct Certificate {
@@ -91,14 +98,12 @@ impl Certificates {
         self.expiries.iter().map(|(name, expires)| (name.as_str(), *expires))
     }
 
-    /// Exact name, then wildcard, then the default. rustls hands over SNI in lower case.
-    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let by_name = name.and_then(|name| {
-            self.exact
-                .get(name)
-                .or_else(|| self.wildcard.get(name.split_once('.')?.1))
-        });
-        by_name.or(self.default.as_ref()).cloned()
+    fn exact(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.exact.get(name).cloned()
+    }
+
+    fn wildcard(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.wildcard.get(name.split_once('.')?.1).cloned()
     }
 }
 
@@ -142,18 +147,57 @@ impl Certificate {
 }
 
 /// Answers each handshake from the certificates in force at that moment.
-#[derive(Debug, Default)]
-pub(crate) struct Resolver(ArcSwap<Certificates>);
+#[derive(Default)]
+pub(crate) struct Resolver {
+    configured: ArcSwap<Certificates>,
+    /// Those that the feed brings.
+    pub(crate) kept: Kept,
+    /// What a name of the domain would be shown, for clients that ask for none: `x.` and the
+    /// domain.
+    fallback: ArcSwap<String>,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Resolver").field(&self.configured).finish()
+    }
+}
 
 impl Resolver {
-    pub(crate) fn swap(&self, certificates: Arc<Certificates>) {
-        self.0.store(certificates);
+    pub(crate) fn swap(&self, certificates: Arc<Certificates>, domain: &str) {
+        self.configured.store(certificates);
+        self.fallback.store(Arc::new(format!("x.{domain}")));
+    }
+
+    /// What is configured for the exact name, then what is kept for it, then wildcards, then the
+    /// default. rustls hands over SNI in lower case.
+    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let configured = self.configured.load();
+        let by_name = name.and_then(|name| {
+            let exact = configured.exact(name).or_else(|| self.kept.exact(name));
+            exact
+                .or_else(|| configured.wildcard(name))
+                .or_else(|| self.kept.wildcard(name))
+        });
+        let default = || {
+            configured
+                .default
+                .clone()
+                .or_else(|| self.kept.wildcard(&self.fallback.load()))
+        };
+        by_name.or_else(default)
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load().find(hello.server_name())
+        let name = hello.server_name();
+        // It offers nothing else (RFC 8737, 3), and browsers never do.
+        let mut offered = hello.alpn().into_iter().flatten();
+        if offered.next() == Some(ACME_PROTOCOL) && offered.next().is_none() {
+            return self.kept.proof(name?);
+        }
+        self.find(name)
     }
 }
 
@@ -164,7 +208,8 @@ pub(crate) fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The last is for authorities, and for nobody who offers another one.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_PROTOCOL.to_vec()];
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Arc::new(config))
 }
@@ -191,8 +236,10 @@ mod tests {
             let (chain, key) = certificate(names);
             all.add(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).expect("good PEM"));
         }
+        let resolver = Resolver::default();
+        resolver.swap(Arc::new(all), "example.dev");
         let leaf = |name: Option<&str>| {
-            let key = all.find(name).expect("always one");
+            let key = resolver.find(name).expect("always one");
             let (_, parsed) = X509Certificate::from_der(&key.cert[0])
                 .map(|p| (p.0.len(), p.1))
                 .expect("DER");

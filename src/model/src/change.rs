@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Forward, HostLabel, IssuerKey, Member, Node, NodeId, NodePort, Pod, PodId, PodPolicy, Service, Share, Team, TeamId,
-    User, UserId,
+    CertName, Certificate, Challenge, ChallengeKind, Forward, HostLabel, IssuerKey, Member, Node, NodeId, NodePort,
+    Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
 };
 
 /// How far the store has come. Bumped by one in the transaction of each write, so
@@ -37,6 +37,10 @@ pub enum Entity {
     Policy(PodPolicy),
     /// A port of a node that leads to a pod.
     Forward(Forward),
+    /// A certificate of podgate's own keeping.
+    Certificate(Certificate),
+    /// What an authority is to be answered.
+    Challenge(Challenge),
 }
 
 impl Entity {
@@ -53,6 +57,10 @@ impl Entity {
             Self::IssuerKey(key) => Key::IssuerKey(key.kid.clone()),
             Self::Policy(policy) => Key::Policy(policy.pod),
             Self::Forward(forward) => Key::Forward(forward.node, forward.at),
+            Self::Certificate(certificate) => Key::Certificate(certificate.name.clone()),
+            Self::Challenge(challenge) => {
+                Key::Challenge(challenge.kind, challenge.name.clone(), challenge.token.clone())
+            }
         }
     }
 }
@@ -81,6 +89,10 @@ pub enum Key {
     Policy(PodId),
     /// A forward, by its node and port.
     Forward(NodeId, NodePort),
+    /// A certificate, by its name.
+    Certificate(CertName),
+    /// A challenge, by what it asks about and its token.
+    Challenge(ChallengeKind, CertName, String),
 }
 
 /// A row that changed.

@@ -6,6 +6,7 @@
 
 mod access;
 mod api_token;
+mod certificate;
 mod change;
 pub mod config;
 mod forward;
@@ -24,6 +25,10 @@ mod words;
 
 pub use access::{Access, Decision, Doors, MemberStatus, PodState, Visibility, decide};
 pub use api_token::{ApiToken, Scope};
+pub use certificate::{
+    AcmeAccount, CertName, CertNameError, CertOrder, Certificate, Challenge, ChallengeKind, ChallengeKindError,
+    OrderStep, Sealed,
+};
 pub use change::{Change, Entity, Key, Revision, Update};
 pub use forward::{Forward, NodePort, NodePortError};
 pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};

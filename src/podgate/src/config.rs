@@ -55,6 +55,10 @@ pub(crate) struct Config {
     pub(crate) edge: edge::Config,
     pub(crate) control: Option<control::Config>,
     pub(crate) sidecar: Option<sidecar::Config>,
+    /// How certificates are had, if they are.
+    pub(crate) acme: Option<certs::Config>,
+    /// The keys that wrap theirs, if the file gives any.
+    pub(crate) keyring: Option<Arc<certs::Keyring>>,
     pub(crate) pid_file: PathBuf,
     /// The roles the file configures.
     pub(crate) roles: Vec<Role>,
@@ -145,7 +149,7 @@ const POD_CIDR: &str = "10.100.0.0/16";
 
 fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>> {
     let has = |name: &str| table.contains_key(name);
-    let (with_edge, with_control) = (has("edge"), has("control"));
+    let (with_edge, with_control, with_acme) = (has("edge"), has("control"), has("acme"));
     let mut problems = Vec::new();
     let mut section = |name: &'static str| match table.remove(name) {
         None => Section::new(name, Table::new(), secrets),
@@ -173,11 +177,21 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     };
     let sidecar = sidecar::Config::read(&mut sidecar_section, pods.node.clone(), cidr, pods.ports);
 
+    let mut acme_section = section("acme");
+    let acme = with_acme.then(|| certs::Config::read(&mut acme_section));
+    let mut tls_section = section("tls");
+    let keyring = certs::Keyring::read(&mut tls_section).map(Arc::new);
+    if acme.is_some() && keyring.is_none() && !store.is_embedded() && tls_section.is_clean() {
+        let message = "required with [acme] on a store that other machines use: the same keys on each of them";
+        tls_section.problem("sealing_keys", message);
+    }
+
     let mut sections = Sections {
         edge: section("edge"),
-        tls: section("tls"),
+        tls: tls_section,
         log: section("log"),
         pods,
+        seals: acme.is_some() || keyring.is_some(),
     };
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);
@@ -201,6 +215,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         control_section,
         sidecar_section,
         sections.log,
+        acme_section,
     ] {
         problems.extend(done.finish());
     }
@@ -238,9 +253,12 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
             client,
             limits,
             exchange,
+            seals: keyring.clone().map(crate::certificates::seals),
         },
         control,
         sidecar,
+        acme,
+        keyring,
         pid_file,
         roles,
     })
@@ -269,6 +287,7 @@ impl Config {
             ("edge.host_template", old.host_template != new_options.host_template),
             ("control", control(self) != control(new)),
             ("sidecar", self.sidecar != new.sidecar),
+            ("acme", self.acme != new.acme),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)

@@ -15,6 +15,7 @@ mod state;
 mod reload;
 mod follow;
 mod credentials;
+mod certificates;
 mod latencies;
 mod node;
 mod run;

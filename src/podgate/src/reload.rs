@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::certificates;
 use crate::config::{self, Config, ConfigError};
 use crate::logging::Level;
 use crate::state::{self, Outcome};
@@ -62,7 +63,8 @@ impl Reloader {
     }
 
     fn try_reload(&mut self) -> Result<(), Vec<String>> {
-        let new = config::load(&self.path).map_err(|error| error.lines())?;
+        let mut new = config::load(&self.path).map_err(|error| error.lines())?;
+        certificates::complete(&mut new).map_err(|error| vec![format!("{error:#}")])?;
         let fixed = self.current.fixed_differences(&new);
         if !fixed.is_empty() {
             return Err(fixed.iter().map(ToString::to_string).collect());

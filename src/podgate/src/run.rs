@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
+use crate::certificates;
 use crate::config::{self, Config, Role};
 use crate::credentials::Credentials;
 use crate::follow::{self, Opening};
@@ -37,7 +38,8 @@ const KEY_SIGN_OF_LIFE: Duration = Duration::from_secs(6 * 3600);
 /// # Errors
 /// When the config is wrong or a role cannot start.
 pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> anyhow::Result<()> {
-    let config = config::load(path)?;
+    let mut config = config::load(path)?;
+    certificates::complete(&mut config)?;
     let roles = config.roles(roles)?;
     let level = Level::start(&config.edge.options.log_level);
     allow_many_connections();
@@ -77,6 +79,10 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     runtime.spawn(keep_published(store.clone(), issuer.public(), published.clone()));
     if roles.contains(&Role::Control) {
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
+        if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
+            let domain = config.edge.options.domain.clone();
+            runtime.spawn(certificates::issue(store.clone(), acme, keyring, domain));
+        }
     }
     if with_edge {
         let source = issuer.public().kid;

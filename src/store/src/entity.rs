@@ -16,15 +16,21 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
+pub mod account;
 pub mod address;
 pub mod api_token;
 pub mod audit;
+pub mod certificate;
+pub mod challenge;
 pub mod forward;
+pub mod issuance;
 pub mod issuer_key;
+pub mod lease;
 pub mod listener;
 pub mod measurement;
 pub mod member;
 pub mod node;
+pub mod order;
 pub mod pod;
 pub mod policy;
 pub mod port;

@@ -5,7 +5,9 @@ use std::ops::Deref;
 use model::{Key, Revision};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
-use crate::entity::{Row, forward, issuer_key, member, node, pod, policy, service, share, team, user};
+use crate::entity::{
+    Row, certificate, challenge, forward, issuer_key, member, node, pod, policy, service, share, team, user,
+};
 use crate::error::Doing;
 use crate::{Batch, StoreError};
 
@@ -85,6 +87,14 @@ impl Batch {
             Key::Forward(node, at) => {
                 let it = forward::Entity::find_by_id((node.uuid(), at.protocol.to_string(), i32::from(at.port)));
                 self.stamp::<forward::Model>(it).await
+            }
+            Key::Certificate(name) => {
+                let it = certificate::Entity::find_by_id(name.to_string());
+                self.stamp::<certificate::Model>(it).await
+            }
+            Key::Challenge(kind, name, token) => {
+                let it = challenge::Entity::find_by_id((kind.to_string(), name.to_string(), token.clone()));
+                self.stamp::<challenge::Model>(it).await
             }
             Key::Policy(pod) => {
                 self.stamp::<policy::Model>(policy::Entity::find_by_id(pod.uuid()))

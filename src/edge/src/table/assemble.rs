@@ -212,7 +212,7 @@ impl Assembler {
                 self.keys.push(key);
             }
             // The pod's node sees to it.
-            Entity::Policy(_) | Entity::Forward(_) => {}
+            Entity::Policy(_) | Entity::Forward(_) | Entity::Certificate(_) | Entity::Challenge(_) => {}
         }
     }
 
@@ -278,7 +278,7 @@ impl Assembler {
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
             Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
-            Key::Policy(_) | Key::Forward(..) => {}
+            Key::Policy(_) | Key::Forward(..) | Key::Certificate(_) | Key::Challenge(..) => {}
         }
     }
 

@@ -34,6 +34,8 @@ impl Model {
             Key::IssuerKey(kid) => ("issuer_key", kid.clone()),
             Key::Policy(pod) => ("policy", pod.to_string()),
             Key::Forward(node, at) => ("forward", format!("{node}/{at}")),
+            Key::Certificate(name) => ("certificate", name.to_string()),
+            Key::Challenge(kind, name, token) => ("challenge", format!("{kind}/{name}/{token}")),
         };
         Self {
             revision,
@@ -68,6 +70,14 @@ impl TryFrom<Model> for Key {
             "forward" => {
                 let (node, at) = pair()?;
                 Self::Forward(stored(WHAT, node)?, stored(WHAT, at)?)
+            }
+            "certificate" => Self::Certificate(stored(WHAT, &row.key)?),
+            "challenge" => {
+                let (kind, rest) = pair()?;
+                let (name, token) = rest
+                    .split_once('/')
+                    .ok_or_else(|| corrupt(WHAT, &row.key, "no token"))?;
+                Self::Challenge(stored(WHAT, kind)?, stored(WHAT, name)?, token.to_owned())
             }
             "policy" => Self::Policy(stored(WHAT, &row.key)?),
             other => return Err(corrupt(WHAT, other, "unknown kind")),

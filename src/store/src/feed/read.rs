@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::database::begin_read;
 use crate::entity::{
-    Row, forward, issuer_key, member, node, pod, policy, revision, service, share, team, tombstone, user,
+    Row, certificate, challenge, forward, issuer_key, member, node, pod, policy, revision, service, share, team,
+    tombstone, user,
 };
 use crate::error::Doing;
 use crate::{Store, StoreError};
@@ -42,6 +43,8 @@ macro_rules! each_table {
         $each::<service::Model>($($arg),*).await?;
         $each::<forward::Model>($($arg),*).await?;
         $each::<issuer_key::Model>($($arg),*).await?;
+        $each::<certificate::Model>($($arg),*).await?;
+        $each::<challenge::Model>($($arg),*).await?;
     };
 }
 

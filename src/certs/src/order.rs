@@ -1,0 +1,499 @@
+//! One order, from wanting a certificate to having it (RFC 8555, 7.4).
+//!
+//! What is done cannot be done twice without cost, so each step is written down before it is
+//! taken: the key before the order that is for it, the order's address before its challenges. A
+//! process that comes after a crash, or after another has lost the lease, goes on from there.
+//! Only where the address is not known yet can an order be left behind, unused: nobody can ask an
+//! authority for it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, ExternalAccountKey,
+    Identifier, Key, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, ChallengeKind, OrderStep, UnixMillis};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::chain;
+use crate::config::Config;
+use crate::http::{Https, Manners};
+use crate::keeper::Wanted;
+use crate::schedule::{after, pause, renewal, within};
+use crate::seal::{Keyring, SealError, row};
+use crate::vault::{Records, RecordsError, Vault, VaultError};
+
+/// How long an order is worked at, at a stretch, before others get their turn.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// An order that is older than this is given up, and another one begun.
+const OLDEST: Duration = Duration::from_secs(60 * 60);
+/// How often an authority is asked when it wants a certificate to be renewed, at most and least.
+const ASK: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 60 * 60));
+/// What counts against the limits.
+const HOUR: i64 = 60 * 60 * 1000;
+
+/// Why it did not get on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The vault: nothing can be written down, so nothing is done.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Not now: nobody's failure.
+    #[error("{why}")]
+    Later {
+        /// Why.
+        why: String,
+        /// How much later.
+        wait: Duration,
+    },
+    /// The same order may go on later.
+    #[error("{0}")]
+    Passing(String),
+    /// This order comes to nothing.
+    #[error("{0}")]
+    Final(String),
+}
+
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        Self::Passing(error.to_string())
+    }
+}
+
+impl From<RecordsError> for Failure {
+    fn from(error: RecordsError) -> Self {
+        Self::Passing(format!("DNS: {error}"))
+    }
+}
+
+/// What an authority, or the way to it, says.
+fn said(what: &str) -> impl FnOnce(Error) -> Failure {
+    move |error| {
+        let text = match &error {
+            Error::Api(problem) => match (&problem.detail, &problem.r#type) {
+                (Some(detail), _) => detail.clone(),
+                (None, Some(kind)) => kind.clone(),
+                (None, None) => "refused without a reason".to_owned(),
+            },
+            other => whole(other),
+        };
+        let text = format!("{what}: {text}");
+        // 429 and 5xx pass; what was refused for what it is does not.
+        let refused = matches!(&error, Error::Api(problem)
+            if problem.status.is_some_and(|status| (400..500).contains(&status) && status != 429));
+        if refused {
+            Failure::Final(text)
+        } else {
+            Failure::Passing(text)
+        }
+    }
+}
+
+/// An error with its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Whoever gets certificates from one authority.
+pub(crate) struct Issuer {
+    config: Config,
+    keyring: Arc<Keyring>,
+    vault: Arc<dyn Vault>,
+    records: Option<Arc<dyn Records>>,
+    manners: Manners,
+    account: Mutex<Option<Account>>,
+}
+
+impl Issuer {
+    pub(crate) fn new(
+        config: Config,
+        keyring: Arc<Keyring>,
+        vault: Arc<dyn Vault>,
+        records: Option<Arc<dyn Records>>,
+    ) -> Self {
+        Self {
+            config,
+            keyring,
+            vault,
+            records,
+            manners: Manners::default(),
+            account: Mutex::default(),
+        }
+    }
+
+    /// Does what there is to do about a name that is due, and writes down how it went.
+    pub(crate) async fn look(&self, wanted: &Wanted, mut order: CertOrder) -> Result<(), VaultError> {
+        let failure = match self.advance(wanted, &mut order).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Vault(error)) => return Err(error),
+            Err(failure) => failure,
+        };
+        let now = now();
+        let waits = self.manners.wait();
+        order.problem = Some(failure.to_string());
+        order.asked = false;
+        let old = order.begun_at.is_some_and(|begun| after(begun, OLDEST) < now);
+        match failure {
+            Failure::Later { wait, .. } => order.due_at = after(now, wait.max(waits.unwrap_or_default())),
+            Failure::Passing(_) | Failure::Final(_) | Failure::Vault(_) => {
+                order.failures = order.failures.saturating_add(1);
+                order.due_at = after(now, pause(order.failures, self.config.retry, waits));
+                tracing::warn!(
+                    certificate.name = %order.name, failures = order.failures, problem = order.problem,
+                    "no certificate was had"
+                );
+            }
+        }
+        if matches!(failure, Failure::Final(_)) || old {
+            self.withdraw(&order.name).await?;
+            order.step = OrderStep::Waiting;
+            order.url = None;
+            order.key = None;
+        }
+        self.vault.put_order(&order).await
+    }
+
+    async fn advance(&self, wanted: &Wanted, order: &mut CertOrder) -> Result<(), Failure> {
+        if let Some(wait) = self.manners.wait() {
+            let why = "the authority wants to be left alone for now".to_owned();
+            return Err(Failure::Later { why, wait });
+        }
+        let there = self.vault.certificate(&order.name).await?;
+        if order.url.is_none() {
+            if let Some(there) = there.as_ref().filter(|_| !order.asked) {
+                let (renew, look) = self.renewal(there).await;
+                if now() < renew {
+                    order.due_at = look;
+                    (order.step, order.problem, order.failures) = (OrderStep::Waiting, None, 0);
+                    return Ok(self.vault.put_order(order).await?);
+                }
+            }
+            self.begin(wanted, order, there.as_ref()).await?;
+        }
+        let account = self.account().await?;
+        let url = order.url.clone().unwrap_or_default();
+        let mut under_way = account.order(url).await.map_err(said("look at the order"))?;
+        if under_way.state().status == OrderStatus::Pending {
+            self.prove(wanted, order, &mut under_way).await?;
+        }
+        let key = order.key.as_ref();
+        let key = key.ok_or_else(|| Failure::Final("the order's key is lost".to_owned()))?;
+        let key = self.keyring.open(&row::order(&order.name), key)?;
+        let pem = self.fetch(order, &mut under_way, &key).await?;
+        self.finish(order, &pem, &key).await
+    }
+
+    /// When to renew, and when to look again.
+    async fn renewal(&self, there: &Certificate) -> (UnixMillis, UnixMillis) {
+        let by_age = renewal(&there.name, there.not_before, there.not_after);
+        let Some((issuer, serial)) = chain::identify(&there.chain) else {
+            return (by_age, by_age);
+        };
+        let Ok(account) = self.account().await else {
+            return (by_age, by_age);
+        };
+        let id = CertificateIdentifier::new(issuer.as_slice().into(), serial.as_slice().into());
+        match account.renewal_info(&id).await {
+            Ok((info, again)) => {
+                let millis = |moment: i128| UnixMillis(i64::try_from(moment / 1_000_000).unwrap_or(i64::MAX));
+                let window = info.suggested_window;
+                let (start, end) = (window.start.unix_timestamp_nanos(), window.end.unix_timestamp_nanos());
+                let at = within(&there.name, millis(start), millis(end));
+                // One who says "much later" does not keep a certificate alive.
+                let at = UnixMillis(at.0.min(there.not_after.0));
+                let again = after(now(), again.clamp(ASK.0, ASK.1));
+                (at, UnixMillis(at.0.min(again.0)))
+            }
+            Err(Error::Unsupported(_)) => (by_age, by_age),
+            Err(error) => {
+                tracing::warn!(certificate.name = %there.name, error = whole(&error), "ask when to renew");
+                (by_age, UnixMillis(by_age.0.min(after(now(), ASK.1).0)))
+            }
+        }
+    }
+
+    async fn begin(&self, wanted: &Wanted, order: &mut CertOrder, there: Option<&Certificate>) -> Result<(), Failure> {
+        let (all, theirs) = self.vault.begun_since(UnixMillis(now().0 - HOUR), wanted.user).await?;
+        for (begun, limit, key) in [
+            (all, self.config.per_hour, "acme.per_hour"),
+            (theirs, self.config.per_user, "acme.per_user"),
+        ] {
+            if begun >= limit {
+                let why = format!("{begun} orders were begun within an hour, and {key} is {limit}");
+                let wait = Duration::from_secs(5 * 60);
+                return Err(Failure::Later { why, wait });
+            }
+        }
+        let account = self.account().await?;
+        if order.key.is_none() {
+            let key = KeyPair::generate().map_err(|error| Failure::Passing(error.to_string()))?;
+            let der = Zeroizing::new(key.serialize_der());
+            order.key = Some(self.keyring.seal(&row::order(&order.name), &der)?);
+        }
+        order.step = OrderStep::Ordering;
+        order.begun_at = Some(now());
+        self.vault.begin_order(order, wanted.user).await?;
+
+        let names = [Identifier::Dns(order.name.to_string())];
+        let replaced = there.and_then(|there| chain::identify(&there.chain));
+        let new = NewOrder::new(&names);
+        let made = match &replaced {
+            Some((issuer, serial)) => {
+                let id = CertificateIdentifier::new(issuer.as_slice().into(), serial.as_slice().into());
+                match account.new_order(&new.replaces(id)).await {
+                    // It has no such thing, or takes the last one for replaced already.
+                    Err(Error::Unsupported(_)) => account.new_order(&NewOrder::new(&names)).await,
+                    Err(Error::Api(problem)) if problem.r#type.as_deref().is_some_and(is_about_replacing) => {
+                        account.new_order(&NewOrder::new(&names)).await
+                    }
+                    made => made,
+                }
+            }
+            None => account.new_order(&new).await,
+        };
+        let made = made.map_err(said("order a certificate"))?;
+        order.url = Some(made.url().to_owned());
+        order.step = OrderStep::Proving;
+        Ok(self.vault.put_order(order).await?)
+    }
+
+    /// Shows the authority that the name is ours.
+    async fn prove(&self, wanted: &Wanted, order: &mut CertOrder, under_way: &mut Order) -> Result<(), Failure> {
+        let kind = match wanted.challenge {
+            ChallengeKind::Http01 => ChallengeType::Http01,
+            ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            ChallengeKind::Dns01 => ChallengeType::Dns01,
+        };
+        let mut all = under_way.authorizations();
+        while let Some(one) = all.next().await {
+            let mut one = one.map_err(said("look at what is to be proved"))?;
+            if one.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let Some(mut challenge) = one.challenge(kind.clone()) else {
+                let why = format!("the authority does not take {} for {}", wanted.challenge, order.name);
+                return Err(Failure::Final(why));
+            };
+            let proof = challenge.key_authorization();
+            let base = order.name.base().parse::<CertName>();
+            let name = base.map_err(|error| Failure::Final(error.to_string()))?;
+            let answer = match wanted.challenge {
+                ChallengeKind::Dns01 => proof.dns_value(),
+                ChallengeKind::Http01 | ChallengeKind::TlsAlpn01 => proof.as_str().to_owned(),
+            };
+            let told = Challenge {
+                name,
+                kind: wanted.challenge,
+                token: challenge.token.clone(),
+                answer,
+            };
+            // Written down first: what was put in DNS is then known to whoever cleans up.
+            self.vault.put_challenge(&told).await?;
+            if told.kind == ChallengeKind::Dns01 {
+                self.records()?.put_txt(&txt(&order.name), &told.answer).await?;
+            }
+            challenge.set_ready().await.map_err(said("say that it may look"))?;
+        }
+        let policy = RetryPolicy::new().timeout(PATIENCE);
+        match under_way.poll_ready(&policy).await {
+            Ok(OrderStatus::Ready) => Ok(()),
+            Ok(_) => Err(Failure::Final(self.why(under_way).await)),
+            Err(Error::Timeout(_)) => Err(Failure::Passing("the authority still looks at the name".to_owned())),
+            // Of the order; what was found of the name is said there.
+            Err(Error::Api(_)) => Err(Failure::Final(self.why(under_way).await)),
+            Err(error) => Err(said("prove the name")(error)),
+        }
+    }
+
+    /// Why an authority was not convinced.
+    async fn why(&self, under_way: &mut Order) -> String {
+        let mut said = Vec::new();
+        let mut all = under_way.authorizations();
+        while let Some(Ok(mut one)) = all.next().await {
+            let Ok(state) = one.refresh().await else { continue };
+            let errors = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
+            said.extend(errors.filter_map(|error| error.detail.clone()));
+        }
+        match said.as_slice() {
+            [] => "the authority was not convinced, and does not say why".to_owned(),
+            said => format!("the authority was not convinced: {}", said.join("; ")),
+        }
+    }
+
+    /// Has the certificate made, and gets it.
+    async fn fetch(&self, order: &mut CertOrder, under_way: &mut Order, key: &[u8]) -> Result<String, Failure> {
+        if under_way.refresh().await.map_err(said("look at the order"))?.status == OrderStatus::Ready {
+            order.step = OrderStep::Finalizing;
+            self.vault.put_order(order).await?;
+            let csr = request(&order.name, key).map_err(Failure::Final)?;
+            under_way.finalize_csr(&csr).await.map_err(said("have it made"))?;
+        }
+        if under_way.state().status == OrderStatus::Invalid {
+            return Err(Failure::Final(self.why(under_way).await));
+        }
+        let policy = RetryPolicy::new().timeout(PATIENCE);
+        match under_way.poll_certificate(&policy).await {
+            Ok(pem) => Ok(pem),
+            Err(Error::Timeout(_)) => Err(Failure::Passing("the authority still makes the certificate".to_owned())),
+            Err(error) => Err(said("get the certificate")(error)),
+        }
+    }
+
+    async fn finish(&self, order: &mut CertOrder, pem: &str, key: &[u8]) -> Result<(), Failure> {
+        let good = chain::check(pem, &order.name, key, now());
+        let good = good.map_err(|why| Failure::Final(format!("the authority sent a chain that is no good: {why}")))?;
+        let certificate = Certificate {
+            name: order.name.clone(),
+            chain: pem.to_owned(),
+            key: self.keyring.seal(&row::certificate(&order.name), key)?,
+            not_before: good.not_before,
+            not_after: good.not_after,
+        };
+        let next = CertOrder {
+            // Then it is asked when to renew.
+            due_at: after(now(), ASK.0).min(renewal(&order.name, good.not_before, good.not_after)),
+            ..CertOrder::new(order.name.clone(), now())
+        };
+        self.clean(&order.name).await;
+        self.vault.finish_order(&certificate, &next).await?;
+        tracing::info!(certificate.name = %order.name, certificate.expires = good.not_after.0 / 1000, "certificate issued");
+        *order = next;
+        Ok(())
+    }
+
+    /// Takes back what an authority was to be shown.
+    async fn withdraw(&self, name: &CertName) -> Result<(), VaultError> {
+        self.clean(name).await;
+        self.vault.delete_challenges(name).await
+    }
+
+    /// The records among it. One that stays does no harm, and is no reason to fail.
+    async fn clean(&self, name: &CertName) {
+        let Some(records) = &self.records else { return };
+        let there = self.vault.challenges(name).await.unwrap_or_default();
+        for one in there.iter().filter(|one| one.kind == ChallengeKind::Dns01) {
+            if let Err(error) = records.remove_txt(&txt(name), &one.answer).await {
+                tracing::warn!(certificate.name = %name, %error, "a challenge's record stays");
+            }
+        }
+    }
+
+    fn records(&self) -> Result<&dyn Records, Failure> {
+        let none = || Failure::Final("dns-01 needs a provider: dns.provider is none".to_owned());
+        self.records.as_deref().ok_or_else(none)
+    }
+
+    /// The account, made at first use.
+    async fn account(&self) -> Result<Account, Failure> {
+        let mut kept = self.account.lock().await;
+        if let Some(account) = kept.as_ref() {
+            return Ok(account.clone());
+        }
+        let directory = self.config.directory.to_string();
+        let at = row::account(&directory);
+        let client = Https::new(&self.config.ca, self.manners.clone()).map_err(said("make a client"))?;
+        let builder = Account::builder_with_http(Box::new(client));
+        let known = self.vault.account(&directory).await?;
+        let open = said("open the account");
+        let account = match (known, &self.config.binding) {
+            (
+                Some(AcmeAccount {
+                    url: Some(url), key, ..
+                }),
+                _,
+            ) => {
+                let key = self.keyring.open(&at, &key)?;
+                let key = PrivatePkcs8KeyDer::from(key.as_slice());
+                builder.from_parts(url, key, directory).await.map_err(open)?
+            }
+            // Its key is written down first: asked for with the same key, it is the same account.
+            (known, None) => {
+                let key = match &known {
+                    Some(known) => self.keyring.open(&at, &known.key)?,
+                    None => {
+                        let (_, key) = Key::generate_pkcs8().map_err(said("make a key"))?;
+                        let der = Zeroizing::new(key.secret_pkcs8_der().to_vec());
+                        self.keep(&directory, None, &der).await?;
+                        der
+                    }
+                };
+                let pair = Key::from_pkcs8_der(PrivatePkcs8KeyDer::from(key.as_slice())).map_err(said("read a key"))?;
+                let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_vec()));
+                let (account, _) = builder
+                    .create_from_key((pair, der), directory.clone())
+                    .await
+                    .map_err(open)?;
+                self.keep(&directory, Some(account.id()), &key).await?;
+                account
+            }
+            // With a binding the library makes the key: should we die here, the next one makes another.
+            (_, Some(binding)) => {
+                let eab = ExternalAccountKey::new(binding.kid.clone(), &binding.key);
+                let new = NewAccount {
+                    contact: &[],
+                    terms_of_service_agreed: true,
+                    only_return_existing: false,
+                };
+                let made = builder.create(&new, directory.clone(), Some(&eab)).await;
+                let (account, credentials): (Account, AccountCredentials) = made.map_err(open)?;
+                let key = credentials.private_key().secret_pkcs8_der();
+                self.keep(&directory, Some(account.id()), key).await?;
+                account
+            }
+        };
+        let contact: Vec<&str> = self.config.contact.iter().map(String::as_str).collect();
+        if !contact.is_empty() {
+            account
+                .update_contacts(&contact)
+                .await
+                .map_err(said("tell it acme.contact"))?;
+        }
+        Ok(kept.insert(account).clone())
+    }
+
+    async fn keep(&self, directory: &str, url: Option<&str>, key: &[u8]) -> Result<(), Failure> {
+        let account = AcmeAccount {
+            directory: directory.to_owned(),
+            url: url.map(ToOwned::to_owned),
+            key: self.keyring.seal(&row::account(directory), key)?,
+        };
+        Ok(self.vault.put_account(&account).await?)
+    }
+}
+
+/// Of RFC 9773, 7.4: what an order shall replace is not to be replaced by it.
+fn is_about_replacing(kind: &str) -> bool {
+    kind.ends_with(":alreadyReplaced") || kind.ends_with(":malformed")
+}
+
+/// Where an authority looks for a name's records (RFC 8555, 8.4).
+fn txt(name: &CertName) -> String {
+    format!("_acme-challenge.{}", name.base())
+}
+
+/// A certificate signing request for a name, by a key.
+fn request(name: &CertName, key: &[u8]) -> Result<Vec<u8>, String> {
+    let text = |error: rcgen::Error| error.to_string();
+    let key = KeyPair::try_from(key).map_err(text)?;
+    let mut params = CertificateParams::new(vec![name.to_string()]).map_err(text)?;
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key).map_err(text)?;
+    Ok(request.der().to_vec())
+}
+
+pub(crate) fn now() -> UnixMillis {
+    SystemTime::now().into()
+}

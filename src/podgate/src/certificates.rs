@@ -1,0 +1,303 @@
+//! Certificates, wired up: the store as the vault of whoever issues, the feed for which names,
+//! and a lease, by which one process of all does it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use certs::{Keeper, Keyring, Records, Vault, VaultError, Wanted, row};
+use model::{
+    AcmeAccount, CertName, CertOrder, Certificate, Challenge, Change, Entity, HostLabel, Key, UnixMillis, Update,
+    UserId,
+};
+use store::{Batch, Lease, Store, StoreError};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::follow::{self, Opening};
+
+/// How long whoever issues has the right to, after it last said so.
+const LEASE: Duration = Duration::from_secs(15);
+/// How often it says so, and others look.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+/// How often what is due is looked for.
+const TURN: Duration = Duration::from_secs(1);
+/// How long a challenge takes to every edge: their feeds' poll, and as much again.
+const SPREAD: Duration = Duration::from_millis(500);
+
+/// Opens the keys of certificates for the edge.
+#[derive(Debug)]
+struct Opener(Arc<Keyring>);
+
+impl edge::Seals for Opener {
+    fn open(&self, certificate: &Certificate) -> Result<Zeroizing<Vec<u8>>, String> {
+        let row = row::certificate(&certificate.name);
+        self.0.open(&row, &certificate.key).map_err(|error| error.to_string())
+    }
+}
+
+/// These keys, as an edge opens with them.
+pub(crate) fn seals(keyring: Arc<Keyring>) -> Arc<dyn edge::Seals> {
+    Arc::new(Opener(keyring))
+}
+
+/// A machine that is alone and is given no keys to seal with makes one at its first start,
+/// beside the store.
+///
+/// # Errors
+/// When the file cannot be read or made, is no key, or others may read it.
+pub(crate) fn complete(config: &mut Config) -> anyhow::Result<()> {
+    if config.acme.is_none() || config.keyring.is_some() || !config.store.is_embedded() {
+        return Ok(());
+    }
+    let path = config.store.data_dir.join("sealing.key");
+    let what = || format!("the sealing key {}", path.display());
+    let key = Zeroizing::new(control::sealing_key(&path).with_context(what)?);
+    let keyring = Arc::new(Keyring::new([(1, key.as_bytes())]).with_context(what)?);
+    config.edge.seals = Some(seals(Arc::clone(&keyring)));
+    config.keyring = Some(keyring);
+    Ok(())
+}
+
+/// Has certificates issued and renewed, whenever this process is the one that does.
+pub(crate) async fn issue(opening: Opening, config: certs::Config, keyring: Arc<Keyring>, domain: String) {
+    let (to, updates) = mpsc::channel(16);
+    tokio::spawn(follow::hand_on(opening.clone(), to));
+    let store = opening.await;
+    let (tell, wanted) = watch::channel(None);
+    tokio::spawn(want(updates, tell, config.clone(), domain));
+    let lease = Lease {
+        name: "certificates",
+        holder: Uuid::new_v4().to_string(),
+    };
+    let vault: Arc<dyn Vault> = Arc::new(StoreVault {
+        store: store.clone(),
+        lease: lease.clone(),
+    });
+    let records: Option<Arc<dyn Records>> = None;
+    let keeper = Keeper::new(config, keyring, vault, records);
+    loop {
+        if take(&store, &lease).await {
+            tracing::info!("this process has certificates issued");
+            tokio::select! {
+                () = hold(&store, &lease) => {}
+                () = keep(&keeper, wanted.clone()) => {}
+            }
+            tracing::info!("another process has certificates issued");
+        }
+        tokio::time::sleep(SIGN_OF_LIFE).await;
+    }
+}
+
+async fn take(store: &Store, lease: &Lease) -> bool {
+    let taken = store
+        .take_lease(lease, UnixMillis::from(std::time::SystemTime::now()), LEASE)
+        .await;
+    taken.unwrap_or_else(|error| {
+        tracing::debug!(%error, "take the lease for certificates");
+        false
+    })
+}
+
+/// Keeps the lease; over when it is lost, or may be by now.
+async fn hold(store: &Store, lease: &Lease) {
+    loop {
+        tokio::time::sleep(SIGN_OF_LIFE).await;
+        // The store may answer late, and the lease is over all the same.
+        let held = tokio::time::timeout(LEASE - 2 * SIGN_OF_LIFE, take(store, lease)).await;
+        if !held.unwrap_or(false) {
+            return;
+        }
+    }
+}
+
+/// Looks at what is wanted and what is due; over when another process has taken over.
+async fn keep(keeper: &Keeper, mut wanted: watch::Receiver<Option<Arc<Names>>>) {
+    wanted.mark_changed();
+    loop {
+        let names = wanted.borrow_and_update().clone();
+        // Of a table that has not come yet, everything would be too much.
+        if let Some(names) = names {
+            let done = async {
+                keeper.want(&names).await?;
+                while !wanted.has_changed().unwrap_or(false) {
+                    keeper.turn(&names).await?;
+                    tokio::time::sleep(TURN).await;
+                }
+                Ok(())
+            };
+            match done.await {
+                Ok(()) => {}
+                Err(VaultError::Lost) => return,
+                Err(error) => {
+                    tracing::error!(%error, "certificates");
+                    tokio::time::sleep(SIGN_OF_LIFE).await;
+                    wanted.mark_changed();
+                }
+            }
+        } else if wanted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Names that shall have certificates.
+type Names = BTreeMap<CertName, Wanted>;
+
+/// Works out from the feed which they are.
+async fn want(
+    mut updates: mpsc::Receiver<Update>,
+    tell: watch::Sender<Option<Arc<Names>>>,
+    config: certs::Config,
+    domain: String,
+) {
+    let mut services: BTreeMap<HostLabel, ()> = BTreeMap::new();
+    while let Some(update) = updates.recv().await {
+        if update.reset {
+            services.clear();
+        }
+        for change in update.changes {
+            match change {
+                Change::Put(Entity::Service(service)) => {
+                    services.insert(service.host, ());
+                }
+                Change::Remove(Key::Service(host)) => {
+                    services.remove(&host);
+                }
+                _ => {}
+            }
+        }
+        if update.revision.is_none() {
+            continue;
+        }
+        let platform = Wanted {
+            challenge: config.challenge,
+            user: None,
+        };
+        let hosts = match config.wildcard {
+            true => vec![format!("*.{domain}")],
+            false => services.keys().map(|label| format!("{label}.{domain}")).collect(),
+        };
+        let names: Names = hosts
+            .iter()
+            .filter_map(|host| host.parse().ok())
+            .map(|name| (name, platform.clone()))
+            .collect();
+        tell.send_if_modified(|told| {
+            let changed = told.as_deref() != Some(&names);
+            if changed {
+                *told = Some(Arc::new(names));
+            }
+            changed
+        });
+    }
+}
+
+/// The store, for one who holds the lease.
+struct StoreVault {
+    store: Store,
+    lease: Lease,
+}
+
+fn failed(error: StoreError) -> VaultError {
+    VaultError::Store(Box::new(error))
+}
+
+impl StoreVault {
+    /// A transaction that only whoever holds the lease gets.
+    async fn begin(&self) -> Result<Batch, VaultError> {
+        let batch = self.store.begin().await.map_err(failed)?;
+        match batch.only_with(&self.lease).await {
+            Ok(()) => Ok(batch),
+            Err(StoreError::Changed) => Err(VaultError::Lost),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn commit(batch: Batch) -> Result<(), VaultError> {
+        batch.commit().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Vault for StoreVault {
+    async fn account(&self, directory: &str) -> Result<Option<AcmeAccount>, VaultError> {
+        self.store.account(directory).await.map_err(failed)
+    }
+
+    async fn put_account(&self, it: &AcmeAccount) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.put_account(it).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+
+    async fn names(&self) -> Result<Vec<CertName>, VaultError> {
+        self.store.certified_names().await.map_err(failed)
+    }
+
+    async fn due(&self, now: UnixMillis) -> Result<Vec<CertOrder>, VaultError> {
+        self.store.due_orders(now).await.map_err(failed)
+    }
+
+    async fn forget(&self, name: &CertName) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.forget_certificate(name).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+
+    async fn order(&self, name: &CertName) -> Result<Option<CertOrder>, VaultError> {
+        self.store.order(name).await.map_err(failed)
+    }
+
+    async fn put_order(&self, it: &CertOrder) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.put_order(it).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+
+    async fn begin_order(&self, it: &CertOrder, of: Option<UserId>) -> Result<(), VaultError> {
+        const REMEMBERED: i64 = 24 * 60 * 60 * 1000;
+        let batch = self.begin().await?;
+        let forget = UnixMillis(UnixMillis::from(std::time::SystemTime::now()).0 - REMEMBERED);
+        batch.count_issuance(&it.name, of, forget).await.map_err(failed)?;
+        batch.put_order(it).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+
+    async fn begun_since(&self, since: UnixMillis, of: Option<UserId>) -> Result<(u64, u64), VaultError> {
+        self.store.issuances(since, of).await.map_err(failed)
+    }
+
+    async fn certificate(&self, name: &CertName) -> Result<Option<Certificate>, VaultError> {
+        self.store.certificate(name).await.map_err(failed)
+    }
+
+    async fn finish_order(&self, it: &Certificate, next: &CertOrder) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.finish_order(it, next).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+
+    async fn challenges(&self, name: &CertName) -> Result<Vec<Challenge>, VaultError> {
+        self.store.challenges(name).await.map_err(failed)
+    }
+
+    async fn put_challenge(&self, it: &Challenge) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.put_challenge(it).await.map_err(failed)?;
+        Self::commit(batch).await?;
+        tokio::time::sleep(SPREAD).await;
+        Ok(())
+    }
+
+    async fn delete_challenges(&self, name: &CertName) -> Result<(), VaultError> {
+        let batch = self.begin().await?;
+        batch.delete_challenges(name).await.map_err(failed)?;
+        Self::commit(batch).await
+    }
+}
