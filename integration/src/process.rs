@@ -17,6 +17,7 @@ pub mod front;
 pub mod issuer;
 pub mod load;
 pub mod nginx;
+pub mod pebble;
 
 /// How long a program may take to stop after SIGTERM before it is killed.
 const STOP: Duration = Duration::from_secs(5);

@@ -67,12 +67,12 @@ impl Keeper {
     /// When the vault fails, or another process has taken over.
     pub async fn turn(&self, wanted: &BTreeMap<CertName, Wanted>) -> Result<(), VaultError> {
         let due = self.vault.due(now()).await?;
-        let due = due
+        // Made one by one: `map` over references would tie this future to one lifetime.
+        let looks: Vec<_> = due
             .into_iter()
-            .filter_map(|order| wanted.get(&order.name).map(|wanted| (wanted, order)));
-        let mut looks = stream::iter(due)
-            .map(|(wanted, order)| self.issuer.look(wanted, order))
-            .buffer_unordered(AT_ONCE);
+            .filter_map(|order| Some(self.issuer.look(wanted.get(&order.name)?.clone(), order)))
+            .collect();
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
         while let Some(looked) = looks.next().await {
             looked?;
         }

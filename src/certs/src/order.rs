@@ -135,8 +135,8 @@ impl Issuer {
     }
 
     /// Does what there is to do about a name that is due, and writes down how it went.
-    pub(crate) async fn look(&self, wanted: &Wanted, mut order: CertOrder) -> Result<(), VaultError> {
-        let failure = match self.advance(wanted, &mut order).await {
+    pub(crate) async fn look(&self, wanted: Wanted, mut order: CertOrder) -> Result<(), VaultError> {
+        let failure = match self.advance(&wanted, &mut order).await {
             Ok(()) => return Ok(()),
             Err(Failure::Vault(error)) => return Err(error),
             Err(failure) => failure,

@@ -218,18 +218,24 @@ impl Kept {
 }
 
 fn certified(chain: &str, key: &[u8]) -> Result<CertifiedKey, String> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("not PEM: {error}"))?;
-    // Copied from what is overwritten to what is parsed at once; rustls keeps the key itself.
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
-    let provider = rustls::crypto::ring::default_provider();
-    let key = provider.key_provider.load_private_key(key.clone_key());
-    let key = CertifiedKey::new(chain, key.map_err(|error| format!("its key: {error}"))?);
+    let key = pair(chain, key)?;
     match key.keys_match() {
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) | Ok(()) => Ok(key),
         Err(error) => Err(format!("does not go with its key: {error}")),
     }
+}
+
+fn pair(chain: &str, key: &[u8]) -> Result<CertifiedKey, String> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("not PEM: {error}"))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+    let provider = rustls::crypto::ring::default_provider();
+    let key = provider.key_provider.load_private_key(key.clone_key());
+    Ok(CertifiedKey::new(
+        chain,
+        key.map_err(|error| format!("its key: {error}"))?,
+    ))
 }
 
 /// A certificate that says what an authority wants to see (RFC 8737, 3), by a key that is for
@@ -241,7 +247,8 @@ fn proof(host: &str, answer: &str) -> Result<CertifiedKey, String> {
     let digest: [u8; 32] = Sha256::digest(answer).into();
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&digest)];
     let made = params.self_signed(&key).map_err(text)?;
-    certified(&made.pem(), &key.serialize_der())
+    // Not looked at as others are: it has a critical extension that nobody else knows.
+    pair(&made.pem(), &key.serialize_der())
 }
 
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! Certificates that look after themselves, from a real authority.
+
+mod issuance;
+mod site;

@@ -1,0 +1,99 @@
+//! A podgate that has its certificates issued, on SQLite, with one public service.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Method;
+use integration::client::{Answer, Door, Request};
+use integration::edge::fleet::Api;
+use integration::edge::podgate::binary;
+use integration::process::pebble::{Pebble, Ways};
+use integration::process::{Process, Program, free_address};
+use integration::rustls::ClientConfig;
+use integration::wait::until;
+use serde_json::json;
+
+/// Where services are.
+pub(crate) const DOMAIN: &str = "pods.test";
+const TOKEN: &str = "a token of the administrators";
+
+/// See the module.
+pub(crate) struct Site {
+    /// The authority.
+    pub(crate) pebble: Pebble,
+    /// podgate.
+    pub(crate) process: Process,
+    /// Its API.
+    pub(crate) api: Api,
+    /// Its listeners.
+    pub(crate) http: SocketAddr,
+    /// Its listeners.
+    pub(crate) https: SocketAddr,
+}
+
+impl Site {
+    /// Starts it; no service is there yet.
+    pub(crate) async fn start(origin: SocketAddr, validity: u32, acme: &str) -> Self {
+        let [http, https, listen] = [free_address(), free_address(), free_address()];
+        let pebble = Pebble::start(Ways { http, https, validity }).await;
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let config = format!(
+            "[store]\nurl = \"sqlite:{}/podgate.db\"\n[edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n\
+             domain = \"{DOMAIN}\"\nallow_targets = [\"{}/32\"]\n\
+             [control]\nlisten = \"{listen}\"\nadmin_token = \"{TOKEN}\"\n{}",
+            home.path().display(),
+            origin.ip(),
+            pebble.section(acme),
+        );
+        let path = home.path().join("podgate.toml");
+        std::fs::write(&path, config).expect("write the config");
+        let mut process = Program::at(binary()).args(["run", "-c"]).arg(&path).start_in(home);
+        process.listening(listen).await;
+        let api = Api::at(listen, TOKEN);
+        let users = api.request(Method::GET, "users", &json!(null));
+        until("the API", async || {
+            assert!(process.is_running(), "it ended:\n{}", process.printed());
+            users.try_send().await.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
+        Self {
+            pebble,
+            process,
+            api,
+            http,
+            https,
+        }
+    }
+
+    /// Makes a public service that leads to an origin, and gives its host.
+    pub(crate) async fn service(&self, name: &str, origin: SocketAddr) -> String {
+        self.api.call(Method::POST, "users", json!({"name": "john"})).await;
+        let pods = self.api.ok(Method::GET, "pods", json!(null)).await;
+        let pod = match pods["items"][0]["id"].as_str() {
+            Some(id) => id.to_owned(),
+            None => {
+                let pod = json!({"name": "web", "owner": "john"});
+                let pod = self.api.ok(Method::POST, "pods", pod).await;
+                let id = pod["id"].as_str().expect("an id").to_owned();
+                let ready = json!({"state": "ready"});
+                self.api.ok(Method::PATCH, &format!("pods/{id}"), ready).await;
+                id
+            }
+        };
+        let service = json!({"name": name, "port": 80, "visibility": "public", "targets": [origin.to_string()]});
+        let service = self
+            .api
+            .ok(Method::POST, &format!("pods/{pod}/services"), service)
+            .await;
+        service["host"].as_str().expect("a host").to_owned()
+    }
+
+    /// The answer at a host by a certificate that the authority has issued, when there is one.
+    pub(crate) async fn secure(&self, client: &Arc<ClientConfig>, host: &str, path: &str) -> Option<Answer> {
+        let door = Door {
+            address: self.https,
+            tls: Some(Arc::clone(client)),
+        };
+        Request::get(&door, host, path).try_send().await.ok()
+    }
+}
