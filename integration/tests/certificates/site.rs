@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use integration::client::{Answer, Door, Request};
@@ -10,12 +11,22 @@ use integration::edge::podgate::binary;
 use integration::process::pebble::{Pebble, Ways};
 use integration::process::{Process, Program, free_address};
 use integration::rustls::ClientConfig;
+use integration::rustls::pki_types::ServerName;
 use integration::wait::until;
+use rustix::process::Signal;
 use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Where services are.
 pub(crate) const DOMAIN: &str = "pods.test";
-const TOKEN: &str = "a token of the administrators";
+const TOKEN: &str = "a-token-of-the-administrators";
+
+fn start(home: &TempDir) -> Process {
+    let config = home.path().join("podgate.toml");
+    Program::at(binary()).args(["run", "-c"]).arg(config).start()
+}
 
 /// See the module.
 pub(crate) struct Site {
@@ -23,6 +34,8 @@ pub(crate) struct Site {
     pub(crate) pebble: Pebble,
     /// podgate.
     pub(crate) process: Process,
+    /// Where its files are.
+    pub(crate) home: TempDir,
     /// Its API.
     pub(crate) api: Api,
     /// Its listeners.
@@ -45,24 +58,45 @@ impl Site {
             origin.ip(),
             pebble.section(acme),
         );
-        let path = home.path().join("podgate.toml");
-        std::fs::write(&path, config).expect("write the config");
-        let mut process = Program::at(binary()).args(["run", "-c"]).arg(&path).start_in(home);
-        process.listening(listen).await;
-        let api = Api::at(listen, TOKEN);
-        let users = api.request(Method::GET, "users", &json!(null));
+        std::fs::write(home.path().join("podgate.toml"), config).expect("write the config");
+        let mut site = Self {
+            pebble,
+            process: start(&home),
+            home,
+            api: Api::at(listen, TOKEN),
+            http,
+            https,
+        };
+        site.ready().await;
+        site
+    }
+
+    async fn ready(&mut self) {
+        let users = self.api.request(Method::GET, "users", &json!(null));
+        let process = &mut self.process;
         until("the API", async || {
             assert!(process.is_running(), "it ended:\n{}", process.printed());
             users.try_send().await.ok().filter(|answer| answer.status() == 200)
         })
         .await;
-        Self {
-            pebble,
-            process,
-            api,
-            http,
-            https,
-        }
+    }
+
+    /// Kills podgate and starts it again.
+    pub(crate) async fn die(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.ended(Duration::from_secs(5)).await;
+        self.process = start(&self.home);
+        self.ready().await;
+    }
+
+    /// What `podgate` says with these arguments.
+    pub(crate) async fn command(&self, args: &[&str]) -> std::process::Output {
+        Program::at(binary())
+            .args(args)
+            .env("PODGATE_URL", &self.api.url)
+            .env("PODGATE_TOKEN", TOKEN)
+            .finish()
+            .await
     }
 
     /// Makes a public service that leads to an origin, and gives its host.
@@ -95,5 +129,17 @@ impl Site {
             tls: Some(Arc::clone(client)),
         };
         Request::get(&door, host, path).try_send().await.ok()
+    }
+
+    /// The certificate that a handshake for a host shows now.
+    pub(crate) async fn leaf(&self, client: &Arc<ClientConfig>, host: &str) -> Vec<u8> {
+        let stream = TcpStream::connect(self.https).await.expect("connect");
+        let name = ServerName::try_from(host.to_owned()).expect("a name");
+        let stream = TlsConnector::from(Arc::clone(client))
+            .connect(name, stream)
+            .await
+            .expect("a handshake");
+        let chain = stream.get_ref().1.peer_certificates().expect("a chain");
+        chain[0].to_vec()
     }
 }

@@ -17,6 +17,7 @@ mod api_tokens;
 mod audit;
 mod body;
 mod caller;
+mod certificates;
 mod explain;
 mod forwards;
 mod limits;
@@ -126,5 +127,8 @@ fn resources() -> OpenApiRouter<Api> {
         .routes(routes!(explain::read))
         .routes(routes!(api_tokens::list, api_tokens::create))
         .routes(routes!(api_tokens::read, api_tokens::delete))
+        .routes(routes!(certificates::list))
+        .routes(routes!(certificates::read))
+        .routes(routes!(certificates::renew))
         .routes(routes!(audit::list))
 }

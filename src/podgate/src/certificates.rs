@@ -63,8 +63,23 @@ pub(crate) fn complete(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How a process calls itself that may take the lease. On a store of this machine's own there is
+/// one at a time, which goes on at once where the last one ended.
+pub(crate) fn holder(store: &store::Config) -> String {
+    match store.is_embedded() {
+        true => "this machine".to_owned(),
+        false => Uuid::new_v4().to_string(),
+    }
+}
+
 /// Has certificates issued and renewed, whenever this process is the one that does.
-pub(crate) async fn issue(opening: Opening, config: certs::Config, keyring: Arc<Keyring>, domain: String) {
+pub(crate) async fn issue(
+    opening: Opening,
+    config: certs::Config,
+    keyring: Arc<Keyring>,
+    domain: String,
+    holder: String,
+) {
     let (to, updates) = mpsc::channel(16);
     tokio::spawn(follow::hand_on(opening.clone(), to));
     let store = opening.await;
@@ -72,7 +87,7 @@ pub(crate) async fn issue(opening: Opening, config: certs::Config, keyring: Arc<
     tokio::spawn(want(updates, tell, config.clone(), domain));
     let lease = Lease {
         name: "certificates",
-        holder: Uuid::new_v4().to_string(),
+        holder,
     };
     let vault: Arc<dyn Vault> = Arc::new(StoreVault {
         store: store.clone(),

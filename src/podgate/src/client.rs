@@ -26,6 +26,7 @@ mod service;
 mod share;
 mod policy;
 mod port;
+mod cert;
 mod forward;
 mod access;
 mod route;
@@ -99,6 +100,9 @@ pub(crate) enum Client {
     /// Forwards: ports of its node that lead to a pod
     #[command(after_help = forward::EXAMPLES)]
     Forward(Noun<forward::Verb>),
+    /// Certificates that podgate keeps: issued, renewed, and how it goes
+    #[command(after_help = cert::EXAMPLES)]
+    Cert(Noun<cert::Verb>),
     /// Tokens that let a user into pods
     #[command(after_help = access::TOKEN_EXAMPLES)]
     Token(Noun<access::TokenVerb>),
@@ -168,6 +172,7 @@ async fn answer(client: Client) -> anyhow::Result<()> {
         Client::Policy(it) => it.run(policy::run).await,
         Client::Port(it) => it.run(port::run).await,
         Client::Forward(it) => it.run(forward::run).await,
+        Client::Cert(it) => it.run(cert::run).await,
         Client::Token(it) => it.run(access::run_token).await,
         Client::Session(it) => it.run(access::run_session).await,
         Client::ApiToken(it) => it.run(access::run_api_token).await,

@@ -81,7 +81,8 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
         if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
             let domain = config.edge.options.domain.clone();
-            runtime.spawn(certificates::issue(store.clone(), acme, keyring, domain));
+            let holder = certificates::holder(&config.store);
+            runtime.spawn(certificates::issue(store.clone(), acme, keyring, domain, holder));
         }
     }
     if with_edge {

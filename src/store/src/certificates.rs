@@ -29,6 +29,19 @@ impl Store {
         self.one(query, "read a certificate").await
     }
 
+    /// Those of these names that have been issued.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn certificates_of(&self, names: &[CertName]) -> Result<Vec<Certificate>, StoreError> {
+        let rows = certificate::Entity::find()
+            .filter(certificate::Column::Name.is_in(names.iter().map(CertName::as_str)))
+            .all(&self.db)
+            .await
+            .doing("read certificates")?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
     /// The challenges about a name; a wildcard's are about the name below it.
     ///
     /// # Errors
