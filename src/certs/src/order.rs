@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, ExternalAccountKey,
-    Identifier, Key, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Identifier, Key, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, ChallengeKind, OrderStep, UnixMillis};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -82,15 +82,23 @@ fn said(what: &str) -> impl FnOnce(Error) -> Failure {
             other => whole(other),
         };
         let text = format!("{what}: {text}");
-        // 429 and 5xx pass; what was refused for what it is does not.
-        let refused = matches!(&error, Error::Api(problem)
-            if problem.status.is_some_and(|status| (400..500).contains(&status) && status != 429));
-        if refused {
-            Failure::Final(text)
-        } else {
-            Failure::Passing(text)
+        match error {
+            Error::Api(problem) if is_refusal(&problem) => Failure::Final(text),
+            _ => Failure::Passing(text),
         }
     }
+}
+
+/// Whether an authority refuses what was asked for, for what it is. That there was too much of it,
+/// that its own nonce was not the one it wanted (the library has tried again already), or that it
+/// fails itself, says nothing against the order.
+fn is_refusal(problem: &Problem) -> bool {
+    let passes = [":badNonce", ":rateLimited", ":serverInternal"];
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    let refused = problem
+        .status
+        .is_some_and(|status| (400..500).contains(&status) && status != 429);
+    refused && !passes.iter().any(|end| kind.ends_with(end))
 }
 
 /// An error with its causes.
@@ -496,4 +504,36 @@ fn request(name: &CertName, key: &[u8]) -> Result<Vec<u8>, String> {
 
 pub(crate) fn now() -> UnixMillis {
     SystemTime::now().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_against_an_order_passes() {
+        let check = |kind: &str, status: u16, expected: bool| {
+            let problem = serde_json::json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "status": status});
+            let problem: Problem = serde_json::from_value(problem).expect("a problem");
+            assert_eq!(is_refusal(&problem), expected, "{kind} {status}");
+        };
+        check("badNonce", 400, false);
+        check("rateLimited", 429, false);
+        check("rateLimited", 403, false);
+        check("serverInternal", 500, false);
+        check("serverInternal", 503, false);
+        check("rejectedIdentifier", 400, true);
+        check("unauthorized", 403, true);
+        check("malformed", 404, true);
+    }
+
+    #[test]
+    fn a_request_is_for_the_name_alone() {
+        let key = KeyPair::generate().expect("a key").serialize_der();
+        let name: CertName = "*.example.com".parse().expect("a name");
+        let der = request(&name, &key).expect("a request");
+        assert!(der.windows(13).any(|part| part == b"*.example.com"));
+        assert_eq!(txt(&name), "_acme-challenge.example.com");
+        assert!(request(&name, b"no key").is_err());
+    }
 }
