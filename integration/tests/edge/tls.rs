@@ -5,8 +5,10 @@ use integration::edge::{self, DOMAIN, host};
 use integration::origin;
 use integration::process::Program;
 use integration::tls::Authority;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -182,4 +184,117 @@ async fn a_session_is_resumed() {
         kinds.push(tls.get_ref().1.handshake_kind());
     }
     assert_eq!(kinds[1], Some(rustls::HandshakeKind::Resumed), "{kinds:?}");
+}
+
+/// The key that two edges open certificates by, and tickets.
+fn sealing_keys(key: &str) -> Vec<toml::Value> {
+    let entry = toml::Table::from_iter([("id".to_owned(), 1.into()), ("key".to_owned(), key.into())]);
+    vec![toml::Value::Table(entry)]
+}
+
+/// Shakes hands with the edge, reads an answer, and says how.
+async fn shake(edge: &edge::Access, client: &Arc<rustls::ClientConfig>) -> Option<rustls::HandshakeKind> {
+    let door = Door {
+        address: edge.https.expect("HTTPS"),
+        tls: None,
+    };
+    let stream = TcpStream::connect(door.address).await.expect("connect");
+    let name = ServerName::try_from(host(LABEL)).expect("a name");
+    let mut stream = TlsConnector::from(Arc::clone(client))
+        .connect(name, stream)
+        .await
+        .ok()?;
+    // With TLS 1.3 tickets, and refusals, come after the client is done.
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", host(LABEL));
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&answer));
+    stream.get_ref().1.handshake_kind()
+}
+
+#[tokio::test]
+async fn a_session_goes_on_at_another_edge_that_has_the_same_keys() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let start = async |key: char| {
+        edge::with_routes([(LABEL, origin.addr())])
+            .set("tls.sealing_keys", sealing_keys(&key.to_string().repeat(64)))
+            .https()
+            .podgate()
+            .await
+    };
+    let (one, other, stranger) = (start('a').await, start('a').await, start('b').await);
+    // It trusts the first alone: at the others only a session that goes on is any good.
+    let client = one.tls(&[b"http/1.1"]).tls.expect("TLS");
+    assert_eq!(shake(&one, &client).await, Some(rustls::HandshakeKind::Full));
+    assert_eq!(shake(&one, &client).await, Some(rustls::HandshakeKind::Resumed));
+    assert_eq!(shake(&other, &client).await, Some(rustls::HandshakeKind::Resumed));
+    assert_eq!(shake(&stranger, &client).await, None);
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_where_one_is_asked_for_and_no_session_goes_around_it() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let [theirs, others] = [Authority::new(), Authority::new()];
+    let path = dir.path().join("clients.pem");
+    std::fs::write(&path, theirs.pem()).expect("write the authority");
+    let mut edge = edge::with_routes([(LABEL, origin.addr())]).https().podgate().await;
+    let authority = Arc::clone(edge.authority.as_ref().expect("an authority"));
+    let client = |shows: Option<&Authority>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        Arc::new(match shows {
+            None => config.with_no_client_auth(),
+            Some(from) => {
+                let shown = from.issue(&["client.test"], dir.path(), "client");
+                let chain = CertificateDer::from_pem_file(&shown.cert).expect("PEM");
+                let key = PrivateKeyDer::from_pem_file(&shown.key).expect("PEM");
+                config.with_client_auth_cert(vec![chain], key).expect("a certificate")
+            }
+        })
+    };
+    let none = client(None);
+    assert!(shake(&edge, &none).await.is_some());
+
+    let section = format!("[tls]\nclient_ca = \"{}\"\n", path.display());
+    edge.edit_config(|text| {
+        text.replacen("[tls]\n", &section, 1).replacen(
+            "[[tls.certificates]]",
+            &format!("{section}[[tls.certificates]]"),
+            usize::from(!text.contains("[tls]\n")),
+        )
+    });
+    let reloaded = edge.command("reload").await;
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    assert_eq!(shake(&edge, &none).await, None, "it has a ticket, and no certificate");
+    assert_eq!(shake(&edge, &client(None)).await, None);
+    assert_eq!(shake(&edge, &client(Some(&others))).await, None);
+    assert!(shake(&edge, &client(Some(&theirs))).await.is_some());
+    assert!(edge.process().is_running());
+}
+
+#[tokio::test]
+async fn tls_1_2_can_be_left_out() {
+    let origin = origin::http1().route("/", "hello").run().await;
+    let edge = edge::with_routes([(LABEL, origin.addr())])
+        .set("tls.min_version", "1.3")
+        .https()
+        .podgate()
+        .await;
+    let address = edge.https.expect("HTTPS");
+    let speaks = async |version: &str| {
+        let client = Program::find("openssl", "openssl (Debian)")
+            .args(["s_client", "-connect", &address.to_string(), version])
+            .finish()
+            .await;
+        client.status.success()
+    };
+    assert!(speaks("-tls1_3").await);
+    assert!(!speaks("-tls1_2").await);
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::Sealed;
@@ -83,6 +84,8 @@ pub enum KeyringError {
 pub struct Keyring {
     keys: BTreeMap<u32, RandomizedNonceKey>,
     newest: u32,
+    /// Of the newest; see [`Keyring::ticket_seed`].
+    tickets: [u8; KEY],
 }
 
 impl fmt::Debug for Keyring {
@@ -98,15 +101,19 @@ impl Keyring {
     /// When there is none, one is no key, or two have a number in common.
     pub fn new<'a>(given: impl IntoIterator<Item = (u32, &'a [u8])>) -> Result<Self, KeyringError> {
         let mut keys = BTreeMap::new();
+        let mut latest: Option<(u32, [u8; KEY])> = None;
         for (id, text) in given {
             let octets = octets(text).ok_or(KeyringError::NoKey(id))?;
             let key = RandomizedNonceKey::new(&AES_256_GCM, &octets).map_err(|_| KeyringError::NoKey(id))?;
             if keys.insert(id, key).is_some() {
                 return Err(KeyringError::Twice(id));
             }
+            if latest.is_none_or(|(other, _)| other < id) {
+                latest = Some((id, digest(&octets)));
+            }
         }
-        let newest = keys.keys().next_back().copied().ok_or(KeyringError::Empty)?;
-        Ok(Self { keys, newest })
+        let (newest, tickets) = latest.ok_or(KeyringError::Empty)?;
+        Ok(Self { keys, newest, tickets })
     }
 
     /// Reads `[[tls.sealing_keys]]`, each with an `id` and a `key`; nothing when there is none.
@@ -150,6 +157,12 @@ impl Keyring {
     /// The number of the key that seals.
     pub fn newest(&self) -> u32 {
         self.newest
+    }
+
+    /// What all that have the same newest key have in common, and that says nothing of the key:
+    /// for session tickets.
+    pub fn ticket_seed(&self) -> [u8; KEY] {
+        self.tickets
     }
 
     /// Seals a secret of a row.
@@ -208,6 +221,15 @@ impl Keyring {
             by: sealed.by,
         })
     }
+}
+
+/// A key from a key, by HMAC-SHA256.
+fn digest(key: &[u8]) -> [u8; KEY] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let tag = hmac::sign(&key, b"podgate session tickets");
+    let mut digest = [0; KEY];
+    digest.copy_from_slice(tag.as_ref());
+    digest
 }
 
 /// What is said beside it: what it is, and whose.

@@ -90,7 +90,6 @@ pub(crate) enum Listener {
 pub(crate) struct Front {
     pub(crate) serve: Arc<Requests>,
     pub(crate) redirect: Arc<Requests>,
-    pub(crate) tls: TlsAcceptor,
     /// Which local addresses speak TLS.
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) shared: Arc<Shared>,
@@ -145,20 +144,22 @@ impl Front {
 
         let downstream = match listener {
             Listener::Plain | Listener::Redirect => Downstream::plain(stream),
-            Listener::Tls => match timeout(handshake, self.tls.accept(stream)).await {
-                // An authority has seen what it wanted to see.
-                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) => return,
-                Ok(Ok(stream)) => Downstream::tls(stream),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "TLS handshake");
-                    self.shared.metrics.connection_refused("tls_handshake");
-                    return;
+            Listener::Tls => {
+                match timeout(handshake, TlsAcceptor::from(self.shared.tls.load_full()).accept(stream)).await {
+                    // An authority has seen what it wanted to see.
+                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) => return,
+                    Ok(Ok(stream)) => Downstream::tls(stream),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "TLS handshake");
+                        self.shared.metrics.connection_refused("tls_handshake");
+                        return;
+                    }
+                    Err(_) => {
+                        self.shared.metrics.connection_refused("tls_handshake_timeout");
+                        return;
+                    }
                 }
-                Err(_) => {
-                    self.shared.metrics.connection_refused("tls_handshake_timeout");
-                    return;
-                }
-            },
+            }
         };
         let http = if listener == Listener::Redirect {
             &self.redirect

@@ -39,5 +39,5 @@ pub use server::{Edge, Handle, StartError};
 pub use shared::Config;
 pub use signin::{Credentials, CredentialsError, NewSession};
 pub use table::{EntryRef, Snapshot, Table};
-pub use tls::Certificates;
 pub use tls::kept::Seals;
+pub use tls::{Asked, Certificates};

@@ -21,7 +21,6 @@ use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use prometheus::Registry;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admin::Admin;
 use crate::config::Fixed;
@@ -36,7 +35,6 @@ use crate::proxy::Proxy;
 use crate::shared::{Config, Shared};
 use crate::signin::Credentials;
 use crate::table::Table;
-use crate::tls;
 
 /// Why an edge does not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +121,7 @@ impl Edge {
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(registry, &table)?);
         metrics.reloaded(1, true);
-        let shared = Arc::new(Shared::new(config, table, metrics, credentials).map_err(StartError::AccessLog)?);
+        let shared = Arc::new(Shared::new(config, table, metrics, credentials)?);
         shared.metrics.watch(&shared.meters)?;
         let conf = Arc::new(server_conf(&fixed));
         let idle = shared.settings().options.timeouts.idle;
@@ -147,7 +145,6 @@ impl Edge {
         let front = Front {
             serve: proxy(None),
             redirect: proxy(Some(https_port)),
-            tls: TlsAcceptor::from(tls::server_config(Arc::clone(&shared.resolver))?),
             https: fixed.https.clone(),
             shared: Arc::clone(&shared),
         };

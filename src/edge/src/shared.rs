@@ -13,6 +13,7 @@ use filters::headers::RequestId;
 use filters::limit::{Meters, Policies};
 use filters::{Auth, Gate, Hosts, KeySource, Limits, Refusal, Table as _};
 use model::{IssuerKey, UnixMillis, Update};
+use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use crate::access_log::AccessLog;
@@ -26,13 +27,14 @@ use crate::metrics::Metrics;
 use crate::pages;
 use crate::peer::PeerTemplates;
 use crate::record::{Outcome, Record};
+use crate::server::StartError;
 use crate::signin::Given;
 use crate::signin::demo::Demo;
 use crate::signin::front::Front;
 use crate::signin::oidc::Oidc;
 use crate::table::Table;
-use crate::tls::Resolver;
 use crate::tls::kept::Seals;
+use crate::tls::{Resolver, server_config};
 
 /// A config as far as a reload may change it.
 #[derive(Debug, Clone)]
@@ -92,6 +94,11 @@ impl Settings {
     }
 }
 
+fn tls(config: &Config, resolver: &Arc<Resolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let seed = config.seals.as_ref().map(|seals| seals.ticket_seed());
+    server_config(Arc::clone(resolver), &config.options.asked, seed)
+}
+
 fn front(config: &Config) -> Option<Arc<dyn Front>> {
     if let Some(oidc) = config.auth.oidc() {
         return Some(Arc::new(Oidc::new(oidc.clone(), config.client.clone())));
@@ -109,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Connections,
     pub(crate) leashes: Leashes,
     pub(crate) resolver: Arc<Resolver>,
+    /// How handshakes go that begin now.
+    pub(crate) tls: ArcSwap<ServerConfig>,
     pub(crate) credentials: Given,
     /// Whether every listener accepts.
     pub(crate) listening: AtomicBool,
@@ -135,9 +144,11 @@ impl Shared {
         table: Arc<Table>,
         metrics: Arc<Metrics>,
         credentials: Given,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StartError> {
         let meters = Arc::new(Meters::default());
         let auth = Auth::new(Arc::clone(&config.auth), &[]);
+        let resolver = Arc::default();
+        let tls = tls(&config, &resolver)?;
         let shared = Self {
             settings: ArcSwap::from_pointee(Settings::new(config, auth, &meters, None)),
             table,
@@ -145,7 +156,8 @@ impl Shared {
             metrics,
             connections: Connections::default(),
             leashes: Leashes::default(),
-            resolver: Arc::default(),
+            resolver,
+            tls: ArcSwap::new(tls),
             credentials,
             listening: AtomicBool::new(false),
             meters,
@@ -154,7 +166,8 @@ impl Shared {
             reloaded: Notify::new(),
         };
         let settings = shared.settings();
-        shared.log.configure(settings.options.access_log.as_ref())?;
+        let log = settings.options.access_log.as_ref();
+        shared.log.configure(log).map_err(StartError::AccessLog)?;
         shared.serve_certificates(&settings.config);
         drop(settings);
         Ok(shared)
@@ -169,9 +182,21 @@ impl Shared {
     /// Puts a new config in force. On error nothing has changed.
     pub(crate) fn reload(&self, config: Config) -> io::Result<()> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        // The only step that can fail comes first.
+        // The steps that can fail come first.
+        let same = {
+            let old = &self.settings.load().config;
+            let seed = |config: &Config| config.seals.as_ref().map(|seals| seals.ticket_seed());
+            old.options.asked == config.options.asked && seed(old) == seed(&config)
+        };
+        let tls = match same {
+            true => None,
+            false => Some(tls(&config, &self.resolver).map_err(io::Error::other)?),
+        };
         if !self.log.is(config.options.access_log.as_ref()) || config.options.access_log.is_some() {
             self.log.configure(config.options.access_log.as_ref())?;
+        }
+        if let Some(tls) = tls {
+            self.tls.store(tls);
         }
         self.serve_certificates(&config);
         let configured = |set: &Arc<KeySet>| config.auth.key_sources().any(|source| source == set.source());

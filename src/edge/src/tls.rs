@@ -4,6 +4,7 @@
 //! the handshake is ours ([`crate::connection`]), so all of that can be set.
 
 pub(crate) mod kept;
+mod tickets;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,14 +12,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use model::config::Section;
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use kept::Kept;
+use tickets::Tickets;
 
 /// The protocol by which an authority looks at a name in a handshake (RFC 8737, 4).
 pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
@@ -201,16 +204,86 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// The TLS config of a listener: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
-pub(crate) fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// What is asked of clients in a handshake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// `tls.min_version` is 1.3.
+    only_13: bool,
+    /// `tls.client_ca`: a certificate from one of these authorities, of every client.
+    client_ca: Vec<CertificateDer<'static>>,
+}
+
+impl Asked {
+    /// Reads `tls.min_version` and `tls.client_ca`; what is wrong is noted in the section.
+    pub fn read(tls: &mut Section<'_>) -> Self {
+        let least = tls.parse::<String>("min_version");
+        if let Some(least) = least.as_deref().filter(|least| !["1.2", "1.3"].contains(least)) {
+            tls.problem("min_version", format!("`{least}`: must be \"1.2\" or \"1.3\""));
+        }
+        let mut asked = Self {
+            only_13: least.as_deref() == Some("1.3"),
+            client_ca: Vec::new(),
+        };
+        if let Some(pem) = tls.file("client_ca") {
+            match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+                Ok(found) if found.is_empty() => tls.problem("client_ca", "holds no certificate"),
+                Ok(found) => asked.client_ca = found,
+                Err(error) => tls.problem("client_ca", format!("not PEM: {error}")),
+            }
+            if let Err(error) = asked.verifier() {
+                tls.problem("client_ca", error.to_string());
+            }
+        }
+        asked
+    }
+
+    /// Whether clients must show a certificate.
+    pub fn is_mutual(&self) -> bool {
+        !self.client_ca.is_empty()
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+        if !self.is_mutual() {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
+        let mut roots = RootCertStore::empty();
+        for authority in &self.client_ca {
+            roots.add(authority.clone())?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        verifier.map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
+/// The TLS config of listeners: HTTP/2 and HTTP/1.1 by ALPN; tickets that all edges open which
+/// have the seed, or else this process alone.
+pub(crate) fn server_config(
+    resolver: Arc<Resolver>,
+    asked: &Asked,
+    seed: Option<[u8; 32]>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: &[_] = match asked.only_13 {
+        true => &[&rustls::version::TLS13],
+        false => &[&rustls::version::TLS13, &rustls::version::TLS12],
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_protocol_versions(versions)?
+        .with_client_cert_verifier(asked.verifier()?)
         .with_cert_resolver(resolver);
     // The last is for authorities, and for nobody who offers another one.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_PROTOCOL.to_vec()];
-    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    config.ticketer = match seed {
+        Some(seed) => {
+            let authorities: Vec<u8> = asked.client_ca.iter().flat_map(|der| der.iter().copied()).collect();
+            Arc::new(Tickets::new(&seed, &authorities))
+        }
+        None => rustls::crypto::ring::Ticketer::new()?,
+    };
+    // Sessions are in tickets only: what this process remembered would outlive a reload that asks
+    // for more.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 

@@ -38,6 +38,10 @@ impl edge::Seals for Opener {
         let row = row::certificate(&certificate.name);
         self.0.open(&row, &certificate.key).map_err(|error| error.to_string())
     }
+
+    fn ticket_seed(&self) -> [u8; 32] {
+        self.0.ticket_seed()
+    }
 }
 
 /// These keys, as an edge opens with them.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use edge::config::{Fixed, PodNetwork, Sections};
 use ipnet::IpNet;
+use model::ChallengeKind;
 use model::config::{Problem, Secrets, Section};
 use toml::{Table, Value};
 
@@ -195,6 +196,11 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     };
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);
+    let in_handshakes = |acme: &certs::Config| acme.challenge == ChallengeKind::TlsAlpn01;
+    if options.asked.is_mutual() && acme.as_ref().is_some_and(in_handshakes) {
+        let message = "not with acme.challenge = \"tls-alpn-01\": the authority shows no certificate";
+        sections.tls.problem("client_ca", message);
+    }
 
     let mut auth_section = section("auth");
     let client = edge::Client::read(&mut auth_section, "ca");

@@ -24,6 +24,9 @@ pub trait Seals: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Why it cannot be opened, for people.
     fn open(&self, certificate: &Certificate) -> Result<Zeroizing<Vec<u8>>, String>;
+
+    /// What all that open by the same keys have in common, for session tickets.
+    fn ticket_seed(&self) -> [u8; 32];
 }
 
 type Map<V> = papaya::HashMap<String, V, foldhash::fast::RandomState>;
@@ -268,6 +271,10 @@ mod tests {
                 true => Ok(Zeroizing::new(certificate.key.text.clone())),
                 false => Err("another key".to_owned()),
             }
+        }
+
+        fn ticket_seed(&self) -> [u8; 32] {
+            [0; 32]
         }
     }
 
