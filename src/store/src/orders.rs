@@ -63,21 +63,6 @@ impl Store {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    /// Asks for a new certificate of a name before its time; whether there is such a name.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn ask_order(&self, name: &CertName) -> Result<bool, StoreError> {
-        let _turn = self.turn().await;
-        let asked = order::Entity::update_many()
-            .col_expr(order::Column::Asked, true.into())
-            .filter(order::Column::Name.eq(name.as_str()))
-            .exec(&self.db)
-            .await
-            .doing("ask for a certificate")?;
-        Ok(asked.rows_affected > 0)
-    }
-
     /// The account at an authority.
     ///
     /// # Errors
@@ -114,6 +99,21 @@ single_writes! {
 }
 
 impl Batch {
+    /// Asks for a new certificate of a name before its time; whether there is such a name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ask_order(&self, name: &CertName) -> Result<bool, StoreError> {
+        let asked = order::Entity::update_many()
+            .col_expr(order::Column::Asked, true.into())
+            .filter(order::Column::Name.eq(name.as_str()))
+            .exec(&self.transaction)
+            .await
+            .doing("ask for a certificate")?;
+        self.tell("certificates.renew", [name.to_string()]).await?;
+        Ok(asked.rows_affected > 0)
+    }
+
     /// Writes down how it goes with a name.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::caller::Caller;
 use super::page::{self, List, Part, list as write_list};
 use super::path::At;
 use super::problem::Problem;
+use super::tag::IfMatch;
 use super::{Api, schema};
 
 #[derive(Serialize, ToSchema)]
@@ -90,11 +91,12 @@ pub(super) async fn renew(
     caller: Caller,
     At(name): At<String>,
 ) -> Result<(StatusCode, Json<Shown>), Problem> {
-    caller.owns(None)?;
     let order = api.order(&name).await?;
-    if !api.store.ask_order(&order.name).await? {
+    let batch = api.begin(&caller, &IfMatch::NONE, None).await?;
+    if !batch.ask_order(&order.name).await? {
         return Err(Problem::not_found("certificate", &name));
     }
+    batch.commit().await?;
     let issued = api.store.certificate(&order.name).await?;
     let order = CertOrder { asked: true, ..order };
     Ok((StatusCode::ACCEPTED, Json(show(order, issued.as_ref()))))
