@@ -31,7 +31,7 @@ pub struct Ways {
 pub struct Pebble {
     /// Its program, for tests that stop it.
     pub process: Process,
-    _dns: Process,
+    _dns: Option<Process>,
     /// Its directory, as in `acme.directory`.
     pub directory: String,
     /// What its own certificate is from, as in `acme.ca`.
@@ -60,7 +60,17 @@ impl Pebble {
             .args(["-tlsalpn01", "", "-management", &free_address().to_string()])
             .start();
         resolver.listening(dns).await;
+        Self {
+            _dns: Some(resolver),
+            ..Self::asking(dns, ways).await
+        }
+    }
 
+    /// Starts one that asks a DNS server.
+    ///
+    /// # Panics
+    /// When it is missing or does not start.
+    pub async fn asking(dns: SocketAddr, ways: Ways) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let authority = Authority::new();
         let own = authority.issue(&["localhost"], home.path(), "pebble");
@@ -90,7 +100,7 @@ impl Pebble {
         process.listening(management).await;
         Self {
             process,
-            _dns: resolver,
+            _dns: None,
             directory: format!("https://localhost:{}/dir", listen.port()),
             ca,
             management: Door {

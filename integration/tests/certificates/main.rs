@@ -2,3 +2,4 @@
 
 mod issuance;
 mod site;
+mod wildcard;

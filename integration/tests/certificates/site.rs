@@ -8,6 +8,7 @@ use http::Method;
 use integration::client::{Answer, Door, Request};
 use integration::edge::fleet::Api;
 use integration::edge::podgate::binary;
+use integration::process::knot::Knot;
 use integration::process::pebble::{Pebble, Ways};
 use integration::process::{Process, Program, free_address};
 use integration::rustls::ClientConfig;
@@ -49,6 +50,18 @@ impl Site {
     pub(crate) async fn start(origin: SocketAddr, validity: u32, acme: &str) -> Self {
         let [http, https, listen] = [free_address(), free_address(), free_address()];
         let pebble = Pebble::start(Ways { http, https, validity }).await;
+        Self::with(pebble, [http, https, listen], origin, acme).await
+    }
+
+    /// Starts it with an authority that asks a DNS server which podgate can change.
+    pub(crate) async fn on_zone(knot: &Knot, origin: SocketAddr, validity: u32, section: &str) -> Self {
+        let [http, https, listen] = [free_address(), free_address(), free_address()];
+        let pebble = Pebble::asking(knot.address, Ways { http, https, validity }).await;
+        Self::with(pebble, [http, https, listen], origin, section).await
+    }
+
+    async fn with(pebble: Pebble, listen: [SocketAddr; 3], origin: SocketAddr, acme: &str) -> Self {
+        let [http, https, listen] = listen;
         let home = tempfile::tempdir().expect("a temporary directory");
         let config = format!(
             "[store]\nurl = \"sqlite:{}/podgate.db\"\n[edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n\

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use certs::{Keeper, Keyring, Records, Vault, VaultError, Wanted, row};
+use certs::{Keeper, Keyring, Records, RecordsError, Vault, VaultError, Wanted, row};
 use model::{
     AcmeAccount, CertName, CertOrder, Certificate, Challenge, Change, Entity, HostLabel, Key, UnixMillis, Update,
     UserId,
@@ -81,6 +81,7 @@ pub(crate) async fn issue(
     opening: Opening,
     config: certs::Config,
     keyring: Arc<Keyring>,
+    dns: dns::Config,
     domain: String,
     holder: String,
 ) {
@@ -97,7 +98,8 @@ pub(crate) async fn issue(
         store: store.clone(),
         lease: lease.clone(),
     });
-    let records: Option<Arc<dyn Records>> = None;
+    let zone = |provider| Arc::new(Zone(provider, dns.wait)) as Arc<dyn Records>;
+    let records = dns.provider.map(zone);
     let keeper = Keeper::new(config, keyring, vault, records);
     loop {
         if take(&store, &lease).await {
@@ -213,6 +215,24 @@ async fn want(
             }
             changed
         });
+    }
+}
+
+/// A zone, as challenges need it.
+struct Zone(dns::Rfc2136, Duration);
+
+#[async_trait]
+impl Records for Zone {
+    async fn put_txt(&self, name: &str, value: &str) -> Result<(), RecordsError> {
+        let put = self.0.put_txt(name, value).await;
+        put.map_err(|error| RecordsError(error.to_string()))?;
+        tokio::time::sleep(self.1).await;
+        Ok(())
+    }
+
+    async fn remove_txt(&self, name: &str, value: &str) -> Result<(), RecordsError> {
+        let removed = self.0.remove_txt(name, value).await;
+        removed.map_err(|error| RecordsError(error.to_string()))
     }
 }
 

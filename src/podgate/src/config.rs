@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) sidecar: Option<sidecar::Config>,
     /// How certificates are had, if they are.
     pub(crate) acme: Option<certs::Config>,
+    /// Who serves the zone of services' names.
+    pub(crate) dns: dns::Config,
     /// The keys that wrap theirs, if the file gives any.
     pub(crate) keyring: Option<Arc<certs::Keyring>>,
     pub(crate) pid_file: PathBuf,
@@ -196,6 +198,12 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     };
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);
+    let mut dns_section = section("dns");
+    let dns = dns::Config::read(&mut dns_section, &options.domain);
+    if acme.as_ref().is_some_and(certs::Config::needs_dns) && dns.provider.is_none() && dns_section.is_clean() {
+        let message = "dns-01, the default, needs a dns.provider; else choose http-01 or tls-alpn-01";
+        acme_section.problem("challenge", message);
+    }
     let in_handshakes = |acme: &certs::Config| acme.challenge == ChallengeKind::TlsAlpn01;
     if options.asked.is_mutual() && acme.as_ref().is_some_and(in_handshakes) {
         let message = "not with acme.challenge = \"tls-alpn-01\": the authority shows no certificate";
@@ -222,6 +230,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         sidecar_section,
         sections.log,
         acme_section,
+        dns_section,
     ] {
         problems.extend(done.finish());
     }
@@ -264,6 +273,7 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         control,
         sidecar,
         acme,
+        dns,
         keyring,
         pid_file,
         roles,
@@ -294,6 +304,7 @@ impl Config {
             ("control", control(self) != control(new)),
             ("sidecar", self.sidecar != new.sidecar),
             ("acme", self.acme != new.acme),
+            ("dns", self.dns != new.dns),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)

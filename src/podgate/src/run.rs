@@ -82,7 +82,8 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
             let domain = config.edge.options.domain.clone();
             let holder = certificates::holder(&config.store);
-            runtime.spawn(certificates::issue(store.clone(), acme, keyring, domain, holder));
+            let dns = config.dns.clone();
+            runtime.spawn(certificates::issue(store.clone(), acme, keyring, dns, domain, holder));
         }
     }
     if with_edge {

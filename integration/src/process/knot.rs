@@ -1,0 +1,75 @@
+//! A DNS server that takes updates of one zone: knot.
+
+use std::net::SocketAddr;
+
+use super::{Process, Program, free_address};
+
+const PACKAGE: &str = "knot (Debian)";
+/// The secret of the key that may change it, base64.
+pub const SECRET: &str = "c2VjcmV0LW9mLWEtdGVzdC0zMi1vY3RldHMtbG9uZyE=";
+/// What it is called.
+pub const KEY: &str = "podgate";
+
+/// A running server.
+#[derive(Debug)]
+pub struct Knot {
+    /// Its program.
+    pub process: Process,
+    /// Where it answers.
+    pub address: SocketAddr,
+}
+
+impl Knot {
+    /// Starts one that serves a zone, empty but for its own records.
+    ///
+    /// # Panics
+    /// When it is missing or does not start.
+    pub async fn serving(zone: &str) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let address = free_address();
+        let dir = home.path().display();
+        let config = format!(
+            "server:\n  rundir: {dir}\n  listen: {}@{}\n\
+             database:\n  storage: {dir}\n\
+             key:\n  - id: {KEY}\n    algorithm: hmac-sha256\n    secret: {SECRET}\n\
+             acl:\n  - id: {KEY}\n    key: {KEY}\n    action: [update, transfer]\n\
+             zone:\n  - domain: {zone}\n    file: {dir}/zone\n    acl: {KEY}\n",
+            address.ip(),
+            address.port()
+        );
+        let path = home.path().join("knot.conf");
+        std::fs::write(&path, config).expect("write the config");
+        let records =
+            format!("$ORIGIN {zone}.\n$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n");
+        std::fs::write(home.path().join("zone"), records).expect("write the zone");
+        let mut process = Program::find("knotd", PACKAGE).arg("-c").arg(&path).start_in(home);
+        process.listening(address).await;
+        Self { process, address }
+    }
+
+    /// The section of a config that changes its zone.
+    pub fn section(&self, secret: &str) -> String {
+        format!(
+            "[dns]\nprovider = \"rfc2136\"\nserver = \"{}\"\nkey_name = \"{KEY}\"\nkey = \"{secret}\"\nwait = \"100ms\"\n",
+            self.address
+        )
+    }
+
+    /// The values of a name's TXT records.
+    ///
+    /// # Panics
+    /// When `kdig` is missing.
+    pub async fn txt(&self, name: &str) -> Vec<String> {
+        let asked = Program::find("kdig", "knot-dnsutils (Debian)")
+            .args([
+                &format!("@{}", self.address.ip()),
+                "-p",
+                &self.address.port().to_string(),
+            ])
+            .args(["+short", name, "TXT"])
+            .finish()
+            .await;
+        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+        said.lines().map(|line| line.trim_matches('"').to_owned()).collect()
+    }
+}
