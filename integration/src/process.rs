@@ -15,6 +15,7 @@ pub mod apps;
 pub mod browser;
 pub mod front;
 pub mod issuer;
+pub mod bind;
 pub mod knot;
 pub mod load;
 pub mod nginx;

@@ -1,5 +1,6 @@
 //! A DNS server that takes updates of one zone: knot.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::{Process, Program, free_address};
@@ -72,4 +73,28 @@ impl Knot {
         let said = String::from_utf8_lossy(&asked.stdout).into_owned();
         said.lines().map(|line| line.trim_matches('"').to_owned()).collect()
     }
+}
+
+/// All that a server that knows the key has of a zone: name, type and data of each record.
+///
+/// # Panics
+/// When `kdig` is missing or is told nothing.
+pub async fn transfer(server: SocketAddr, zone: &str) -> BTreeSet<(String, String, String)> {
+    let asked = Program::find("kdig", "knot-dnsutils (Debian)")
+        .args([&format!("@{}", server.ip()), "-p", &server.port().to_string()])
+        .args(["-y", &format!("hmac-sha256:{KEY}:{SECRET}")])
+        .args(["+nocomments", "+nostats", "+nocrypto", zone, "AXFR"])
+        .finish()
+        .await;
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let record = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (name, _, _, kind) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let data = fields.collect::<Vec<_>>().join(" ");
+        Some((name.to_owned(), kind.to_owned(), data))
+    };
+    let lines = said.lines().filter(|line| !line.starts_with(';'));
+    let all: BTreeSet<_> = lines.filter_map(record).collect();
+    assert!(!all.is_empty(), "no transfer: {said}");
+    all
 }

@@ -1,5 +1,7 @@
-//! Certificates that look after themselves, from a real authority.
+//! Certificates and DNS that look after themselves, from a real authority.
 
+mod cloudflare;
 mod issuance;
+mod records;
 mod site;
 mod wildcard;

@@ -1,6 +1,7 @@
 //! A podgate that has its certificates issued, on SQLite, with one public service.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +30,30 @@ fn start(home: &TempDir) -> Process {
     Program::at(binary()).args(["run", "-c"]).arg(config).start()
 }
 
-/// See the module.
+/// podgate, with its authority.
 pub(crate) struct Site {
     /// The authority.
     pub(crate) pebble: Pebble,
-    /// podgate.
+    podgate: Podgate,
+}
+
+impl Deref for Site {
+    type Target = Podgate;
+
+    fn deref(&self) -> &Podgate {
+        &self.podgate
+    }
+}
+
+impl DerefMut for Site {
+    fn deref_mut(&mut self) -> &mut Podgate {
+        &mut self.podgate
+    }
+}
+
+/// podgate by itself.
+pub(crate) struct Podgate {
+    /// Its program.
     pub(crate) process: Process,
     /// Where its files are.
     pub(crate) home: TempDir,
@@ -61,27 +81,39 @@ impl Site {
     }
 
     async fn with(pebble: Pebble, listen: [SocketAddr; 3], origin: SocketAddr, acme: &str) -> Self {
+        let podgate = Podgate::start(
+            listen,
+            origin,
+            &format!("https = \"{}\"", listen[1]),
+            &pebble.section(acme),
+        )
+        .await;
+        Self { pebble, podgate }
+    }
+}
+
+impl Podgate {
+    /// Starts it with more keys of its edge, and more sections; no service is there yet.
+    pub(crate) async fn start(listen: [SocketAddr; 3], origin: SocketAddr, edge: &str, sections: &str) -> Self {
         let [http, https, listen] = listen;
         let home = tempfile::tempdir().expect("a temporary directory");
         let config = format!(
-            "[store]\nurl = \"sqlite:{}/podgate.db\"\n[edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n\
-             domain = \"{DOMAIN}\"\nallow_targets = [\"{}/32\"]\n\
-             [control]\nlisten = \"{listen}\"\nadmin_token = \"{TOKEN}\"\n{}",
+            "[store]\nurl = \"sqlite:{}/podgate.db\"\n[edge]\nhttp = \"{http}\"\n\
+             domain = \"{DOMAIN}\"\nallow_targets = [\"{}/32\"]\n{edge}\n\
+             [control]\nlisten = \"{listen}\"\nadmin_token = \"{TOKEN}\"\n{sections}",
             home.path().display(),
             origin.ip(),
-            pebble.section(acme),
         );
         std::fs::write(home.path().join("podgate.toml"), config).expect("write the config");
-        let mut site = Self {
-            pebble,
+        let mut podgate = Self {
             process: start(&home),
             home,
             api: Api::at(listen, TOKEN),
             http,
             https,
         };
-        site.ready().await;
-        site
+        podgate.ready().await;
+        podgate
     }
 
     async fn ready(&mut self) {

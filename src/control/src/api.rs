@@ -32,6 +32,7 @@ mod pods;
 mod policies;
 mod ports;
 mod problem;
+mod records;
 mod routes;
 mod schema;
 mod services;
@@ -130,5 +131,7 @@ fn resources() -> OpenApiRouter<Api> {
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::read))
         .routes(routes!(certificates::renew))
+        .routes(routes!(self::records::read))
+        .routes(routes!(self::records::apply))
         .routes(routes!(audit::list))
 }

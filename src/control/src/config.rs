@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Zone;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::config::Section;
 use model::{HostTemplate, Policy, Vantage, Via, return_path};
@@ -128,6 +130,8 @@ pub struct Settings {
     pub from: Vantage,
     /// Where edges would connect to at all.
     pub reach: Reach,
+    /// The zone that services' records are kept in, when they are.
+    pub zone: Option<Arc<dyn Zone>>,
 }
 
 /// Whether an edge would connect to an address for a pod at an address of its own.
@@ -305,6 +309,7 @@ mod tests {
             },
             from: Vantage::default(),
             reach: Reach::new(|_, _, _| true),
+            zone: None,
         };
         assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");
         settings.port = 8443;

@@ -11,6 +11,7 @@ mod issuer;
 mod listen;
 mod secret_file;
 mod waiting;
+mod zone;
 
 pub use api::router;
 pub use config::{AdminToken, Config, Limits, Reach, Settings};
@@ -18,3 +19,4 @@ pub use issuer::{Issuer, IssuerError, SignedIn};
 pub use listen::{Address, Listener, Tls};
 pub use secret_file::{SecretFileError, sealing_key};
 pub use waiting::when_ready;
+pub use zone::{Zone, ZonePlan, ZoneStep};

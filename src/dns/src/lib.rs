@@ -1,9 +1,25 @@
 //! Records of the zone that services' names are in, at whoever serves it.
 //!
-//! Nothing is changed or taken away but what was put there by podgate.
+//! Nothing is changed or taken away but what was put there by podgate: each of its records
+//! carries a mark that is put and taken away together with it.
 
+mod cloudflare;
 mod config;
+mod error;
+mod http;
+mod keeper;
+mod plan;
+mod provider;
 mod rfc2136;
 
-pub use config::Config;
-pub use rfc2136::{Rfc2136, UpdateError};
+pub use cloudflare::Cloudflare;
+pub use config::{Config, Keep};
+pub use error::DnsError;
+pub use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
+pub use keeper::{Keeper, Outcome};
+pub use plan::{Own, Plan, Pointer, Seen, Step, plan};
+pub use provider::Provider;
+pub use rfc2136::Rfc2136;
+
+/// What marks a record as podgate's own.
+const MARK: &str = "managed by podgate";

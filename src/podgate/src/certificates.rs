@@ -1,29 +1,22 @@
 //! Certificates, wired up: the store as the vault of whoever issues, the feed for which names,
 //! and a lease, by which one process of all does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use certs::{Keeper, Keyring, Records, RecordsError, Vault, VaultError, Wanted, row};
-use model::{
-    AcmeAccount, CertName, CertOrder, Certificate, Challenge, Change, Entity, HostLabel, Key, UnixMillis, Update,
-    UserId,
-};
+use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, HostLabel, UnixMillis, UserId};
 use store::{Batch, Lease, Store, StoreError};
-use tokio::sync::{mpsc, watch};
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::follow::{self, Opening};
+use crate::follow::Opening;
+use crate::hosts::{self, Made};
+use crate::lease::{self, SIGN_OF_LIFE};
 
-/// How long whoever issues has the right to, after it last said so.
-const LEASE: Duration = Duration::from_secs(15);
-/// How often it says so, and others look.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// How often what is due is looked for.
 const TURN: Duration = Duration::from_secs(1);
 /// How long a challenge takes to every edge: their feeds' poll, and as much again.
@@ -67,15 +60,6 @@ pub(crate) fn complete(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a process calls itself that may take the lease. On a store of this machine's own there is
-/// one at a time, which goes on at once where the last one ended.
-pub(crate) fn holder(store: &store::Config) -> String {
-    match store.is_embedded() {
-        true => "this machine".to_owned(),
-        false => Uuid::new_v4().to_string(),
-    }
-}
-
 /// Has certificates issued and renewed, whenever this process is the one that does.
 pub(crate) async fn issue(
     opening: Opening,
@@ -85,11 +69,9 @@ pub(crate) async fn issue(
     domain: String,
     holder: String,
 ) {
-    let (to, updates) = mpsc::channel(16);
-    tokio::spawn(follow::hand_on(opening.clone(), to));
+    let make = config.clone();
+    let wanted = hosts::follow(opening.clone(), move |labels| want(labels, &make, &domain));
     let store = opening.await;
-    let (tell, wanted) = watch::channel(None);
-    tokio::spawn(want(updates, tell, config.clone(), domain));
     let lease = Lease {
         name: "certificates",
         holder,
@@ -101,43 +83,11 @@ pub(crate) async fn issue(
     let zone = |provider| Arc::new(Zone(provider, dns.wait)) as Arc<dyn Records>;
     let records = dns.provider.map(zone);
     let keeper = Keeper::new(config, keyring, vault, records);
-    loop {
-        if take(&store, &lease).await {
-            tracing::info!("this process has certificates issued");
-            tokio::select! {
-                () = hold(&store, &lease) => {}
-                () = keep(&keeper, wanted.clone()) => {}
-            }
-            tracing::info!("another process has certificates issued");
-        }
-        tokio::time::sleep(SIGN_OF_LIFE).await;
-    }
-}
-
-async fn take(store: &Store, lease: &Lease) -> bool {
-    let taken = store
-        .take_lease(lease, UnixMillis::from(std::time::SystemTime::now()), LEASE)
-        .await;
-    taken.unwrap_or_else(|error| {
-        tracing::debug!(%error, "take the lease for certificates");
-        false
-    })
-}
-
-/// Keeps the lease; over when it is lost, or may be by now.
-async fn hold(store: &Store, lease: &Lease) {
-    loop {
-        tokio::time::sleep(SIGN_OF_LIFE).await;
-        // The store may answer late, and the lease is over all the same.
-        let held = tokio::time::timeout(LEASE - 2 * SIGN_OF_LIFE, take(store, lease)).await;
-        if !held.unwrap_or(false) {
-            return;
-        }
-    }
+    lease::by_one(&store, &lease, || keep(&keeper, wanted.clone())).await;
 }
 
 /// Looks at what is wanted and what is due; over when another process has taken over.
-async fn keep(keeper: &Keeper, mut wanted: watch::Receiver<Option<Arc<Names>>>) {
+async fn keep(keeper: &Keeper, mut wanted: Made<Names>) {
     wanted.mark_changed();
     loop {
         let names = wanted.borrow_and_update().clone();
@@ -169,57 +119,25 @@ async fn keep(keeper: &Keeper, mut wanted: watch::Receiver<Option<Arc<Names>>>) 
 /// Names that shall have certificates.
 type Names = BTreeMap<CertName, Wanted>;
 
-/// Works out from the feed which they are.
-async fn want(
-    mut updates: mpsc::Receiver<Update>,
-    tell: watch::Sender<Option<Arc<Names>>>,
-    config: certs::Config,
-    domain: String,
-) {
-    let mut services: BTreeMap<HostLabel, ()> = BTreeMap::new();
-    while let Some(update) = updates.recv().await {
-        if update.reset {
-            services.clear();
-        }
-        for change in update.changes {
-            match change {
-                Change::Put(Entity::Service(service)) => {
-                    services.insert(service.host, ());
-                }
-                Change::Remove(Key::Service(host)) => {
-                    services.remove(&host);
-                }
-                _ => {}
-            }
-        }
-        if update.revision.is_none() {
-            continue;
-        }
-        let platform = Wanted {
-            challenge: config.challenge,
-            user: None,
-        };
-        let hosts = match config.wildcard {
-            true => vec![format!("*.{domain}")],
-            false => services.keys().map(|label| format!("{label}.{domain}")).collect(),
-        };
-        let names: Names = hosts
-            .iter()
-            .filter_map(|host| host.parse().ok())
-            .map(|name| (name, platform.clone()))
-            .collect();
-        tell.send_if_modified(|told| {
-            let changed = told.as_deref() != Some(&names);
-            if changed {
-                *told = Some(Arc::new(names));
-            }
-            changed
-        });
-    }
+/// Works out which they are.
+fn want(labels: &BTreeSet<HostLabel>, config: &certs::Config, domain: &str) -> Names {
+    let platform = Wanted {
+        challenge: config.challenge,
+        user: None,
+    };
+    let hosts: Vec<String> = match config.wildcard {
+        true => vec![format!("*.{domain}")],
+        false => labels.iter().map(|label| format!("{label}.{domain}")).collect(),
+    };
+    hosts
+        .iter()
+        .filter_map(|host| host.parse().ok())
+        .map(|name| (name, platform.clone()))
+        .collect()
 }
 
 /// A zone, as challenges need it.
-struct Zone(dns::Rfc2136, Duration);
+struct Zone(dns::Provider, Duration);
 
 #[async_trait]
 impl Records for Zone {

@@ -19,6 +19,7 @@ mod output;
 mod values;
 mod limit;
 mod user;
+mod dns;
 mod team;
 mod node;
 mod pod;
@@ -103,6 +104,9 @@ pub(crate) enum Client {
     /// Certificates that podgate keeps: issued, renewed, and how it goes
     #[command(after_help = cert::EXAMPLES)]
     Cert(Noun<cert::Verb>),
+    /// The records that lead services' names to the edges
+    #[command(after_help = dns::EXAMPLES)]
+    Dns(Noun<dns::Verb>),
     /// Tokens that let a user into pods
     #[command(after_help = access::TOKEN_EXAMPLES)]
     Token(Noun<access::TokenVerb>),
@@ -173,6 +177,7 @@ async fn answer(client: Client) -> anyhow::Result<()> {
         Client::Port(it) => it.run(port::run).await,
         Client::Forward(it) => it.run(forward::run).await,
         Client::Cert(it) => it.run(cert::run).await,
+        Client::Dns(it) => it.run(dns::run).await,
         Client::Token(it) => it.run(access::run_token).await,
         Client::Session(it) => it.run(access::run_session).await,
         Client::ApiToken(it) => it.run(access::run_api_token).await,

@@ -142,6 +142,27 @@ pub(crate) fn pid_file(path: &Path) -> Result<PathBuf, ConfigError> {
     Ok(pid_file_of(&mut Section::new("edge", section("edge"), &Files), &store))
 }
 
+/// `edge.dns_target`: the name that edges are at.
+fn dns_target_of(edge: &mut Section<'_>) -> Option<String> {
+    let target = edge.parse::<String>("dns_target")?;
+    let plain = target.trim_end_matches('.').to_ascii_lowercase();
+    let label = |it: &str| {
+        (1..=63).contains(&it.len())
+            && it
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let is_name = plain.len() <= 253 && plain.contains('.') && plain.split('.').all(label);
+    if !is_name || plain.parse::<std::net::IpAddr>().is_ok() {
+        edge.problem(
+            "dns_target",
+            format!("`{target}` is not a name: records of services are CNAMEs"),
+        );
+        return None;
+    }
+    Some(plain)
+}
+
 fn pid_file_of(edge: &mut Section<'_>, store: &store::Config) -> PathBuf {
     edge.parse("pid_file")
         .unwrap_or_else(|| store.data_dir.join("podgate.pid"))
@@ -196,10 +217,11 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         pods,
         seals: acme.is_some() || keyring.is_some(),
     };
+    let dns_target = dns_target_of(&mut sections.edge);
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);
     let mut dns_section = section("dns");
-    let dns = dns::Config::read(&mut dns_section, &options.domain);
+    let dns = dns::Config::read(&mut dns_section, &options.domain, dns_target);
     if acme.as_ref().is_some_and(certs::Config::needs_dns) && dns.provider.is_none() && dns_section.is_clean() {
         let message = "dns-01, the default, needs a dns.provider; else choose http-01 or tls-alpn-01";
         acme_section.problem("challenge", message);

@@ -24,10 +24,10 @@ use crate::certificates;
 use crate::config::{self, Config, Role};
 use crate::credentials::Credentials;
 use crate::follow::{self, Opening};
-use crate::latencies;
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
+use crate::{latencies, lease, records};
 
 /// A day more than the longest token or session lasts.
 const KEY_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -78,10 +78,14 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
     let published = publish(store.clone(), issuer.public()).boxed().shared();
     runtime.spawn(keep_published(store.clone(), issuer.public(), published.clone()));
     if roles.contains(&Role::Control) {
-        start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published)?;
+        let holder = lease::holder(&config.store);
+        let zone = {
+            let _inside = runtime.enter();
+            records::keep(store.clone(), &config.dns, holder.clone())
+        };
+        start_control(&runtime, &config, Arc::clone(&issuer), store.clone(), published, zone)?;
         if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
             let domain = config.edge.options.domain.clone();
-            let holder = certificates::holder(&config.store);
             let dns = config.dns.clone();
             runtime.spawn(certificates::issue(store.clone(), acme, keyring, dns, domain, holder));
         }
@@ -136,6 +140,7 @@ fn start_control(
     issuer: Arc<Issuer>,
     store: Opening,
     published: impl Future<Output = ()> + Send + 'static,
+    zone: Option<Arc<dyn control::Zone>>,
 ) -> anyhow::Result<()> {
     let Some(control) = config.control.clone() else {
         return Ok(());
@@ -171,6 +176,7 @@ fn start_control(
             let targets = options.targets.clone();
             move |pod, address, via| targets.may_reach(pod, address, via)
         }),
+        zone,
     };
     let listener = runtime
         .block_on(control::Listener::bind(&control.listen, control.tls))

@@ -91,6 +91,11 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path has no such method.")
     }
 
+    /// Somebody else is needed, and does not do it.
+    pub(super) fn bad_gateway(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, detail)
+    }
+
     /// What is there stands in the way.
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
