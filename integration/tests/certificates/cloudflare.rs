@@ -107,9 +107,9 @@ async fn requests_are_those_of_their_own_library() {
     assert!(told.contains("1 changed, 2 as they shall be"), "{told}");
     let ours = fake.asked();
 
-    let provider = dns::Provider::Cloudflare(
+    let provider = dns::Provider::Cloudflare(Box::new(
         dns::Cloudflare::new(&fake.api, DOMAIN, "tok".to_owned().into()).expect("a provider"),
-    );
+    ));
     let name = format!("_acme-challenge.{DOMAIN}");
     provider.put_txt(&name, "abc").await.expect("a record");
     provider.put_txt(&name, "abc").await.expect("is there");

@@ -54,7 +54,7 @@ impl Config {
         let provider = match provider.as_deref() {
             None | Some("none") => None,
             Some("rfc2136") => rfc2136(section, domain).map(Provider::Rfc2136),
-            Some("cloudflare") => cloudflare(section, domain).map(Provider::Cloudflare),
+            Some("cloudflare") => cloudflare(section, domain).map(Box::new).map(Provider::Cloudflare),
             Some(other) => {
                 let message = format!("`{other}` is no provider: cloudflare, rfc2136 or none");
                 section.problem("provider", message);

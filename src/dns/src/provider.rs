@@ -8,7 +8,7 @@ pub enum Provider {
     /// A server that takes signed updates.
     Rfc2136(Rfc2136),
     /// Cloudflare, by its API.
-    Cloudflare(Cloudflare),
+    Cloudflare(Box<Cloudflare>),
 }
 
 impl Provider {
