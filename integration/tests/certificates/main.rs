@@ -2,6 +2,7 @@
 
 mod cloudflare;
 mod issuance;
+mod keys;
 mod records;
 mod site;
 mod wildcard;

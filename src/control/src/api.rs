@@ -20,6 +20,7 @@ mod caller;
 mod certificates;
 mod explain;
 mod forwards;
+mod keys;
 mod limits;
 mod lookup;
 mod members;
@@ -131,6 +132,7 @@ fn resources() -> OpenApiRouter<Api> {
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::read))
         .routes(routes!(certificates::renew))
+        .routes(routes!(self::keys::rotate))
         .routes(routes!(self::records::read))
         .routes(routes!(self::records::apply))
         .routes(routes!(audit::list))

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Zone;
+use crate::{Keys, Zone};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::config::Section;
@@ -130,6 +130,8 @@ pub struct Settings {
     pub from: Vantage,
     /// Where edges would connect to at all.
     pub reach: Reach,
+    /// What private keys in the store are sealed by, when there are any.
+    pub keys: Option<Arc<dyn Keys>>,
     /// The zone that services' records are kept in, when they are.
     pub zone: Option<Arc<dyn Zone>>,
 }
@@ -309,6 +311,7 @@ mod tests {
             },
             from: Vantage::default(),
             reach: Reach::new(|_, _, _| true),
+            keys: None,
             zone: None,
         };
         assert_eq!(settings.url(&label), "https://app-x-john.example.dev/");

@@ -8,6 +8,7 @@
 mod api;
 mod config;
 mod issuer;
+mod keys;
 mod listen;
 mod secret_file;
 mod waiting;
@@ -16,6 +17,7 @@ mod zone;
 pub use api::router;
 pub use config::{AdminToken, Config, Limits, Reach, Settings};
 pub use issuer::{Issuer, IssuerError, SignedIn};
+pub use keys::{Keys, Owner};
 pub use listen::{Address, Listener, Tls};
 pub use secret_file::{SecretFileError, sealing_key};
 pub use waiting::when_ready;

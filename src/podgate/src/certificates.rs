@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use certs::{Keeper, Keyring, Records, RecordsError, Vault, VaultError, Wanted, row};
-use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, HostLabel, UnixMillis, UserId};
+use control::Owner;
+use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, HostLabel, Sealed, UnixMillis, UserId};
 use store::{Batch, Lease, Store, StoreError};
 use zeroize::Zeroizing;
 
@@ -22,7 +23,7 @@ const TURN: Duration = Duration::from_secs(1);
 /// How long a challenge takes to every edge: their feeds' poll, and as much again.
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// Opens the keys of certificates for the edge.
+/// Opens the keys of certificates for the edge, and wraps them anew for the API.
 #[derive(Debug)]
 struct Opener(Arc<Keyring>);
 
@@ -39,6 +40,26 @@ impl edge::Seals for Opener {
 
 /// These keys, as an edge opens with them.
 pub(crate) fn seals(keyring: Arc<Keyring>) -> Arc<dyn edge::Seals> {
+    Arc::new(Opener(keyring))
+}
+
+impl control::Keys for Opener {
+    fn newest(&self) -> u32 {
+        self.0.newest()
+    }
+
+    fn rewrap(&self, owner: Owner<'_>, sealed: &Sealed) -> Result<Option<Sealed>, String> {
+        let row = match owner {
+            Owner::Certificate(name) => row::certificate(name),
+            Owner::Order(name) => row::order(name),
+            Owner::Account(directory) => row::account(directory),
+        };
+        self.0.rewrap(&row, sealed).map_err(|error| error.to_string())
+    }
+}
+
+/// These keys, as the API wraps others by them.
+pub(crate) fn keys(keyring: Arc<Keyring>) -> Arc<dyn control::Keys> {
     Arc::new(Opener(keyring))
 }
 

@@ -20,6 +20,7 @@ mod values;
 mod limit;
 mod user;
 mod dns;
+mod keys;
 mod team;
 mod node;
 mod pod;
@@ -107,6 +108,9 @@ pub(crate) enum Client {
     /// The records that lead services' names to the edges
     #[command(after_help = dns::EXAMPLES)]
     Dns(Noun<dns::Verb>),
+    /// The keys that seal certificates' private keys in the store
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(Noun<keys::Verb>),
     /// Tokens that let a user into pods
     #[command(after_help = access::TOKEN_EXAMPLES)]
     Token(Noun<access::TokenVerb>),
@@ -178,6 +182,7 @@ async fn answer(client: Client) -> anyhow::Result<()> {
         Client::Forward(it) => it.run(forward::run).await,
         Client::Cert(it) => it.run(cert::run).await,
         Client::Dns(it) => it.run(dns::run).await,
+        Client::Keys(it) => it.run(keys::run).await,
         Client::Token(it) => it.run(access::run_token).await,
         Client::Session(it) => it.run(access::run_session).await,
         Client::ApiToken(it) => it.run(access::run_api_token).await,

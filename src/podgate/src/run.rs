@@ -176,6 +176,7 @@ fn start_control(
             let targets = options.targets.clone();
             move |pod, address, via| targets.may_reach(pod, address, via)
         }),
+        keys: config.keyring.clone().map(certificates::keys),
         zone,
     };
     let listener = runtime

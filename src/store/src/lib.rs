@@ -34,6 +34,7 @@ mod page;
 mod pods;
 mod policies;
 mod ports;
+mod sealed;
 mod services;
 mod shares;
 mod stamped;

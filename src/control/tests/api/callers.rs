@@ -107,6 +107,7 @@ const OPERATIONS: &[(&str, &str, Kind)] = &[
     ("GET", "certificates", Kind::Look),
     ("GET", "certificates/app.example.dev", Kind::Look),
     ("POST", "certificates/app.example.dev/renew", Kind::Write),
+    ("POST", "keys/rotate", Kind::Write),
     ("GET", "dns", Kind::Look),
     ("POST", "dns/apply", Kind::Write),
     ("GET", "api-tokens", Kind::Administer),

@@ -56,6 +56,7 @@ impl Api {
             },
             from: Vantage::default(),
             reach: Reach::new(|pod, address, _| pod.is_some() && !address.ip().is_loopback()),
+            keys: None,
             zone: None,
         };
         Self {
