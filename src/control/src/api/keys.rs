@@ -27,7 +27,8 @@ pub(super) struct Rotated {
 /// Has the newest of `tls.sealing_keys` wrap what older ones did, so that they can go. What is
 /// sealed stays as it is.
 #[utoipa::path(post, path = "/keys/rotate", tag = "keys",
-    responses((status = 200, description = "Done", body = Rotated)))]
+    responses((status = 200, description = "Done", body = Rotated),
+        (status = 409, description = "Nothing is sealed, or a key is missing", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rotate(State(api): State<Api>, caller: Caller) -> Result<Json<Rotated>, Problem> {
     let why = "Nothing is sealed here: neither `[acme]` nor `tls.sealing_keys` is configured.";
     let keys = api.settings.keys.as_ref().ok_or_else(|| Problem::conflict(why))?;

@@ -60,7 +60,9 @@ impl From<ZonePlan> for Shown {
 
 /// Looks at the zone, and says what would be done there.
 #[utoipa::path(get, path = "/dns", tag = "dns",
-    responses((status = 200, description = "What is to be done", body = Shown)))]
+    responses((status = 200, description = "What is to be done", body = Shown),
+        (status = 409, description = "No records are kept", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The zone does not answer", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn read(State(api): State<Api>) -> Result<Json<Shown>, Problem> {
     let plan = api.zone()?.plan().await.map_err(Problem::bad_gateway)?;
     Ok(Json(plan.into()))
@@ -68,7 +70,9 @@ pub(super) async fn read(State(api): State<Api>) -> Result<Json<Shown>, Problem>
 
 /// Does it now. What the table asks for is done by itself as well.
 #[utoipa::path(post, path = "/dns/apply", tag = "dns",
-    responses((status = 200, description = "What was done, and what was not", body = Shown)))]
+    responses((status = 200, description = "What was done, and what was not", body = Shown),
+        (status = 409, description = "No records are kept", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The zone does not answer", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn apply(State(api): State<Api>) -> Result<Json<Shown>, Problem> {
     let done = api.zone()?.apply().await.map_err(Problem::bad_gateway)?;
     Ok(Json(done.into()))
