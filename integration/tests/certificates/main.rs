@@ -5,4 +5,5 @@ mod issuance;
 mod keys;
 mod records;
 mod site;
+mod together;
 mod wildcard;

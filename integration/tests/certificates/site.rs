@@ -95,13 +95,25 @@ impl Site {
 impl Podgate {
     /// Starts it with more keys of its edge, and more sections; no service is there yet.
     pub(crate) async fn start(listen: [SocketAddr; 3], origin: SocketAddr, edge: &str, sections: &str) -> Self {
+        Self::on("sqlite:HOME/podgate.db", listen, origin, edge, sections).await
+    }
+
+    /// The same on another store; `HOME` in its address is where podgate's files are.
+    pub(crate) async fn on(
+        store: &str,
+        listen: [SocketAddr; 3],
+        origin: SocketAddr,
+        edge: &str,
+        sections: &str,
+    ) -> Self {
         let [http, https, listen] = listen;
         let home = tempfile::tempdir().expect("a temporary directory");
+        let directory = home.path().display().to_string();
+        let store = store.replace("HOME", &directory);
         let config = format!(
-            "[store]\nurl = \"sqlite:{}/podgate.db\"\n[edge]\nhttp = \"{http}\"\n\
+            "[store]\nurl = \"{store}\"\ndata_dir = \"{directory}\"\n[edge]\nhttp = \"{http}\"\n\
              domain = \"{DOMAIN}\"\nallow_targets = [\"{}/32\"]\n{edge}\n\
              [control]\nlisten = \"{listen}\"\nadmin_token = \"{TOKEN}\"\n{sections}",
-            home.path().display(),
             origin.ip(),
         );
         std::fs::write(home.path().join("podgate.toml"), config).expect("write the config");

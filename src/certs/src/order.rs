@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, ExternalAccountKey,
-    Identifier, Key, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, Challenge as AcmeChallenge,
+    ChallengeStatus, ChallengeType, Error, ExternalAccountKey, Identifier, Key, NewAccount, NewOrder, Order,
+    OrderStatus, Problem, RetryPolicy,
 };
 use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, ChallengeKind, OrderStep, UnixMillis};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -285,6 +286,7 @@ impl Issuer {
             ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
             ChallengeKind::Dns01 => ChallengeType::Dns01,
         };
+        let mut refused = None;
         let mut all = under_way.authorizations();
         while let Some(one) = all.next().await {
             let mut one = one.map_err(said("look at what is to be proved"))?;
@@ -313,7 +315,15 @@ impl Issuer {
             if told.kind == ChallengeKind::Dns01 {
                 self.records()?.put_txt(&txt(&order.name), &told.answer).await?;
             }
-            challenge.set_ready().await.map_err(said("say that it may look"))?;
+            if let Err(error) = challenge.set_ready().await {
+                refused = Some(error);
+            }
+        }
+        // The process whose lease this one took may have said so just now.
+        if let Some(error) = refused
+            && self.is_to_be_told(under_way, &kind).await?
+        {
+            return Err(said("say that it may look")(error));
         }
         let policy = RetryPolicy::new().timeout(PATIENCE);
         match under_way.poll_ready(&policy).await {
@@ -324,6 +334,21 @@ impl Issuer {
             Err(Error::Api(_)) => Err(Failure::Final(self.why(under_way).await)),
             Err(error) => Err(said("prove the name")(error)),
         }
+    }
+
+    /// Whether an authority does not know yet that it may look for an answer.
+    async fn is_to_be_told(&self, under_way: &mut Order, kind: &ChallengeType) -> Result<bool, Failure> {
+        let look = || said("look at what is to be proved");
+        let mut all = under_way.authorizations();
+        while let Some(one) = all.next().await {
+            let mut one = one.map_err(look())?;
+            let seen = one.refresh().await.map_err(look())?;
+            let waits = |it: &AcmeChallenge| it.r#type == *kind && it.status == ChallengeStatus::Pending;
+            if seen.status == AuthorizationStatus::Pending && seen.challenges.iter().any(waits) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Why an authority was not convinced.
@@ -347,7 +372,13 @@ impl Issuer {
             order.step = OrderStep::Finalizing;
             self.vault.put_order(order).await?;
             let csr = request(&order.name, key).map_err(Failure::Final)?;
-            under_way.finalize_csr(&csr).await.map_err(said("have it made"))?;
+            if let Err(error) = under_way.finalize_csr(&csr).await {
+                // As with a proof, another process may have had it made just now.
+                let seen = under_way.refresh().await.map_err(said("look at the order"))?;
+                if seen.status == OrderStatus::Ready {
+                    return Err(said("have it made")(error));
+                }
+            }
         }
         if under_way.state().status == OrderStatus::Invalid {
             return Err(Failure::Final(self.why(under_way).await));
