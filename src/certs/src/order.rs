@@ -330,8 +330,8 @@ impl Issuer {
             Ok(OrderStatus::Ready) => Ok(()),
             Ok(_) => Err(Failure::Final(self.why(under_way).await)),
             Err(Error::Timeout(_)) => Err(Failure::Passing("the authority still looks at the name".to_owned())),
-            // Of the order; what was found of the name is said there.
-            Err(Error::Api(_)) => Err(Failure::Final(self.why(under_way).await)),
+            // What was found of the name is said there.
+            Err(_) if under_way.state().error.is_some() => Err(Failure::Final(self.why(under_way).await)),
             Err(error) => Err(said("prove the name")(error)),
         }
     }
@@ -387,6 +387,9 @@ impl Issuer {
         match under_way.poll_certificate(&policy).await {
             Ok(pem) => Ok(pem),
             Err(Error::Timeout(_)) => Err(Failure::Passing("the authority still makes the certificate".to_owned())),
+            Err(error) if under_way.state().error.is_some() => {
+                Err(Failure::Final(format!("have it made: {}", whole(&error))))
+            }
             Err(error) => Err(said("get the certificate")(error)),
         }
     }
