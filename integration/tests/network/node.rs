@@ -152,8 +152,8 @@ fn edges() -> Vec<IpNet> {
         .collect()
 }
 
-/// Rules of a policy on a node whose edges are [`EDGE`].
+/// Rules of a policy.
 pub(crate) fn rules(policy: &str) -> Rules {
     let policy: NetworkPolicy = serde_json::from_str(policy).expect(policy);
-    Rules::of(&policy, EgressMode::Open, &edges(), &BTreeMap::new(), |_, _| Vec::new()).expect("the policy is good")
+    Rules::of(&policy, EgressMode::Open, &BTreeMap::new(), |_, _| Vec::new()).expect("the policy is good")
 }

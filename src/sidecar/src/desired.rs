@@ -21,8 +21,6 @@ pub struct Surroundings {
     pub pods: Ipv4Net,
     /// What a pod may reach whose policy does not say.
     pub default_egress: EgressMode,
-    /// Where the edges are that reach pods by their addresses.
-    pub edges: Vec<IpNet>,
     /// Networks that policies name.
     pub internal: BTreeMap<Name, Vec<IpNet>>,
     /// What the line carries that pods are guaranteed parts of.
@@ -173,7 +171,7 @@ impl Told {
                 }
             };
             let policy = self.policies.get(&pod.id).unwrap_or(&nothing);
-            let rules = Rules::of(policy, around.default_egress, &around.edges, &around.internal, networks);
+            let rules = Rules::of(policy, around.default_egress, &around.internal, networks);
             let problem = unkept(policy.bandwidth, around.line);
             match problem.map_or(rules, Err) {
                 Ok(rules) => {
@@ -247,7 +245,6 @@ mod tests {
         Surroundings {
             pods: "10.100.0.0/16".parse().expect("a network"),
             default_egress: EgressMode::Open,
-            edges: vec![network("10.9.0.2/32")],
             internal: BTreeMap::from([(name("databases"), vec![network("10.20.0.0/16")])]),
             line: None,
         }
@@ -408,7 +405,7 @@ mod tests {
             policy(&first, |policy| policy.ingress.from = Some(Vec::new())),
         ]);
         assert!(told.is_complete());
-        assert_eq!(told.desired(here, &around()).pods[&first.id].rules.from, []);
+        assert!(!told.desired(here, &around()).pods[&first.id].rules.from_edges);
         told.apply(Update {
             reset: true,
             changes: vec![put(&second), policy(&second, from_web)],
@@ -424,11 +421,7 @@ mod tests {
         });
         assert!(told.is_complete());
         let desired = told.desired(here, &around());
-        assert_eq!(
-            desired.pods[&first.id].rules.from,
-            around().edges,
-            "its policy is forgotten"
-        );
+        assert!(desired.pods[&first.id].rules.from_edges, "its policy is forgotten");
         assert_eq!(desired.pods[&second.id].rules.from, [], "its owner's name is forgotten");
     }
 }

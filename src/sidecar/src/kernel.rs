@@ -3,7 +3,7 @@
 //! Carrying out goes on after a failure, which is kept with its pod: one pod that cannot
 //! be had keeps no other from being had.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ use crate::names::{self, End};
 use crate::netlink::Netlink;
 use crate::netns;
 use crate::nft::{self, Base, Element, Set};
-use crate::plan::{Observed, Plan, Remnant, Step};
+use crate::plan::{Elements, Observed, Plan, Remnant, Step};
 use crate::tc;
 
 mod lanes;
@@ -178,7 +178,7 @@ impl Kernel {
         let elements = elements.map(|all| {
             let (ports, pods) = all.into_iter().partition(|element| element.set.is_of_ports());
             of_ports = ports;
-            BTreeSet::from_iter::<Vec<Element>>(pods)
+            Elements::from_iter::<Vec<Element>>(pods)
         });
         Ok(Observed {
             forwards: forwards::by_port(of_ports),
@@ -189,6 +189,7 @@ impl Kernel {
             resolvers,
             namespaces,
             links,
+            in_order: HashMap::new(),
         })
     }
 
@@ -200,8 +201,7 @@ impl Kernel {
         let sets = Set::ALL.iter().copied().filter(|set| set.is_learned());
         let learned = nft::elements(&mut self.netfilter, sets).doing("list what pods have learned")?;
         observed.elements = observed.elements.take().zip(learned).map(|(mut all, learned)| {
-            all.retain(|element| !element.set.is_learned());
-            all.extend(learned);
+            all.learn_anew(learned);
             all
         });
         Ok(())
@@ -218,7 +218,7 @@ impl Kernel {
             ports: &forwards::Changes::default(),
             forwards: &Forwards::default(),
         };
-        self.forget(&judged, &BTreeSet::new()).doing("forget connections")
+        self.forget(&judged, &Elements::default()).doing("forget connections")
     }
 
     /// Whether the table is in, with these settings.
@@ -292,7 +292,7 @@ impl Kernel {
             before("table");
             match nft::load(&self.base, self.host.guard()) {
                 Ok(()) => {
-                    observed.elements = Some(BTreeSet::new());
+                    observed.elements = Some(Elements::default());
                     observed.forwards.clear();
                 }
                 Err(error) => {
@@ -326,7 +326,7 @@ impl Kernel {
                 forwards: &desired.forwards,
             };
             let there = observed.elements.as_ref();
-            if let Err(error) = self.forget(&judged, there.unwrap_or(&BTreeSet::new())) {
+            if let Err(error) = self.forget(&judged, there.unwrap_or(&Elements::default())) {
                 done.fail(None, "forget connections", &error);
                 forgotten = false;
             }
@@ -356,6 +356,12 @@ impl Kernel {
         self.wait(made, observed, &mut done);
         before("admit");
         self.admit(plan.admit, observed, &mut done);
+        observed.in_order.retain(|pod, spec| desired.pods.get(pod) == Some(spec));
+        if done.errors.is_empty() {
+            let ordered = plan.ordered.into_iter().filter(|pod| !done.failed.contains_key(pod));
+            let specs = ordered.filter_map(|pod| Some((pod, desired.pods.get(&pod)?.clone())));
+            observed.in_order.extend(specs);
+        }
         before("end");
         done
     }
@@ -384,6 +390,7 @@ impl Kernel {
 
     /// Takes all pods' links down: there are no rules.
     fn close(&mut self, desired: &Desired, observed: &mut Observed, done: &mut Done) {
+        observed.in_order.clear();
         for link in observed.links.values_mut().filter(|link| link.up) {
             match link::down(&mut self.route, link.index) {
                 Ok(()) => (link.up, link.carries) = (false, false),
@@ -510,13 +517,10 @@ impl Kernel {
         }
     }
 
-    fn forget(&mut self, judged: &Judged<'_>, elements: &BTreeSet<Element>) -> io::Result<()> {
+    fn forget(&mut self, judged: &Judged<'_>, elements: &Elements) -> io::Result<()> {
         let learned = |pod: &PodSpec, to, protocol, port| {
             let link = names::link(pod.address);
-            let mine = elements
-                .iter()
-                .filter(|element| element.set.is_learned() && element.about() == link);
-            mine.into_iter().any(|element| element.has(to, protocol, port))
+            elements.learned_by(&link).any(|element| element.has(to, protocol, port))
         };
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
         for pod in &judged.pods {
@@ -548,7 +552,7 @@ impl Kernel {
                 let from = Some(flow.from).filter(|from| !own.contains(from));
                 match by_port(flow) {
                     Some(spec) => !spec.lets(flow, &base.edges, &own),
-                    None => !pod.rules.lets_in(from, flow.protocol, flow.port),
+                    None => !pod.rules.lets_in(from, flow.protocol, flow.port, &base.edges),
                 }
             });
             let port_ends = forwards::ends(flow, judged.ports, judged.forwards, &base.edges, &own, |address| {

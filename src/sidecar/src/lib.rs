@@ -39,7 +39,7 @@ pub use kernel::{Done, Kernel, KernelError};
 pub use link::Link;
 pub use nft::{Base, Chain, Element, Set, Value};
 pub use passing::{NoNode, Passing};
-pub use plan::{Observed, Plan, Remnant, Step, plan};
+pub use plan::{Elements, Observed, Plan, Remnant, Step, plan};
 pub use ports::listened;
 pub use rules::Rules;
 pub use shape::{Change, Class, Detour, Lane, Lead, Queue, Shaping, Way};

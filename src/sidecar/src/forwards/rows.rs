@@ -204,7 +204,7 @@ mod tests {
 
     fn pod(last: u8) -> PodSpec {
         let policy = Default::default();
-        let rules = Rules::of(&policy, model::EgressMode::Open, &[], &BTreeMap::new(), |_, _| {
+        let rules = Rules::of(&policy, model::EgressMode::Open, &BTreeMap::new(), |_, _| {
             Vec::new()
         });
         PodSpec {
