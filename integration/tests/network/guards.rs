@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use integration::machine::{self, ask_again, ask_tcp, ip, program};
@@ -26,13 +26,19 @@ fn without_rules_all_links_are_down() {
     let script = broken.into_temp_path();
     let nft = program("which", &["nft"]);
     program("nft", &["delete table inet podgate"]);
-    assert!(pod.machine().ping("192.0.2.1".parse().expect("an address")), "no rules hold");
+    assert!(
+        pod.machine().ping("192.0.2.1".parse().expect("an address")),
+        "no rules hold"
+    );
     mount(Some(&*script), nft.trim(), None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount");
 
     let mut observed = node.kernel.observe().expect("the kernel answers");
     let todo = plan(&node.desired, &observed, node.kernel.mtu(), &Default::default());
     let done = node.kernel.apply(&node.desired, todo, &mut observed, |_| ());
-    assert!(done.errors.iter().any(|error| error.contains("no such luck")), "{done:?}");
+    assert!(
+        done.errors.iter().any(|error| error.contains("no such luck")),
+        "{done:?}"
+    );
     let why = done.failed.get(&pod.id).expect("the pod is not ready");
     assert!(why.contains("no rules") && why.contains("down"), "{why}");
     assert!(ip("link show pg-0a640001").contains("state DOWN"));
@@ -71,11 +77,17 @@ fn a_pods_arp_is_not_heard() {
     let heard = |link: &str| ip(&format!("neigh show dev {link}"));
     assert!(ask_tcp(other.at(80)[0]).is_ok(), "who has the address has it still");
     for line in heard("pg-0a640001").lines() {
-        assert!(line.starts_with("10.100.0.1 ") || line.starts_with("fd00:64::1 "), "{line}");
-        assert!(line.ends_with("PERMANENT"), "{line}");
+        assert!(
+            line.starts_with("10.100.0.1 ") || line.starts_with("fd00:64::1 "),
+            "{line}"
+        );
+        assert!(line.trim_end().ends_with("PERMANENT"), "{line}");
     }
     assert!(!heard("up0").contains("0a:02:0a:64:00:01") && !heard("edge0").contains("0a:02:0a:64:00:01"));
-    assert!(machine::ping("192.0.2.2".parse().expect("an address")), "the node finds its own neighbours");
+    assert!(
+        machine::ping("192.0.2.2".parse().expect("an address")),
+        "the node finds its own neighbours"
+    );
 }
 
 /// A policy that lets fewer in ends what those have open that are not let in any more.
@@ -98,7 +110,11 @@ fn tighter_ingress_ends_what_came_from_elsewhere() {
     let [Some(edge6), Some(here6), None] = open(1) else {
         panic!("the edge and the node may")
     };
-    assert!([&edge, &here, &other, &edge6, &here6].into_iter().all(|held| ask_again(held).is_ok()));
+    assert!(
+        [&edge, &here, &other, &edge6, &here6]
+            .into_iter()
+            .all(|held| ask_again(held).is_ok())
+    );
 
     let mut become_ = |who: &str| {
         node.desired.pods.insert(pod.id, pod.spec(from(who)));
@@ -106,9 +122,16 @@ fn tighter_ingress_ends_what_came_from_elsewhere() {
     };
     become_(r#""edges", "node""#);
     assert!(ask_again(&other).is_err(), "the other pod is out");
-    assert!([&edge, &here, &edge6, &here6].into_iter().all(|held| ask_again(held).is_ok()));
+    assert!(
+        [&edge, &here, &edge6, &here6]
+            .into_iter()
+            .all(|held| ask_again(held).is_ok())
+    );
     become_(r#""node""#);
-    assert!(ask_again(&edge).is_err() && ask_again(&edge6).is_err(), "the edge is out");
+    assert!(
+        ask_again(&edge).is_err() && ask_again(&edge6).is_err(),
+        "the edge is out"
+    );
     assert!(ask_again(&here).is_ok() && ask_again(&here6).is_ok());
     become_("");
     assert!(ask_again(&here).is_err() && ask_again(&here6).is_err(), "and the node");
@@ -127,7 +150,11 @@ fn edges_come_by_the_ports_of_the_policy() {
             let at = |port| pod.at(port)[family];
             assert!(node.edge.tcp(at(open)).is_some(), "{family}");
             assert!(node.edge.udp(at(some)).is_some(), "{family}");
-            assert_eq!([node.edge.tcp(at(closed)), node.edge.tcp(at(some))], [None, None], "{family}");
+            assert_eq!(
+                [node.edge.tcp(at(closed)), node.edge.tcp(at(some))],
+                [None, None],
+                "{family}"
+            );
             assert_eq!(node.edge.udp(at(open)), None, "{family}");
         }
     }
@@ -135,7 +162,11 @@ fn edges_come_by_the_ports_of_the_policy() {
     let liar = other.machine();
     for address in EDGE {
         let family = if address.contains(':') { "-6" } else { "-4" };
-        let bits = if family == "-6" { "128 dev eth0 nodad" } else { "32 dev eth0" };
+        let bits = if family == "-6" {
+            "128 dev eth0 nodad"
+        } else {
+            "32 dev eth0"
+        };
         liar.ip(&format!("{family} addr add {address}/{bits}"));
         let source: IpAddr = address.parse().expect("an address");
         let to: SocketAddr = pod.at(95)[usize::from(source.is_ipv6())];
@@ -158,13 +189,17 @@ fn a_long_policy_holds_whole() {
     let mut all: Vec<String> = (0..1022).map(listed).collect();
     all.push(r#""198.51.100.7:80""#.to_owned());
     all.push(r#""[2001:db8:7::7]:80""#.to_owned());
-    let policy = format!(r#"{{"egress": {{"mode": "restricted", "cidrs": [{}]}}}}"#, all.join(","));
+    let policy = format!(
+        r#"{{"egress": {{"mode": "restricted", "cidrs": [{}]}}}}"#,
+        all.join(",")
+    );
     let pod = node.want(1, rules(&policy));
     node.reconcile();
     node.is_settled().expect("settled");
     node.outside.ip("addr add 198.18.7.250 dev lo");
     let [last, next]: [SocketAddr; 2] = [2021, 2022].map(|port| ([198, 18, 7, 250], port).into());
-    node.outside.answer(&[at(FAR, 80), at(FARTHER, 80), [last, next]].concat());
+    node.outside
+        .answer(&[at(FAR, 80), at(FARTHER, 80), [last, next]].concat());
     let inside = pod.machine();
     assert!(inside.tcp(last).is_some() && inside.tcp(next).is_none(), "the 1,022nd");
     assert!(inside.tcp(at(FAR, 80)[0]).is_some() && inside.tcp(at(FAR, 80)[1]).is_some());
@@ -188,7 +223,6 @@ fn one_way_traffic_is_not_taken_for_new_connections() {
     node.reconcile();
     let listens = node.outside.run(|| UdpSocket::bind((FAR[0], 9)).expect("free"));
     let mut stats = Stats::open().expect("root may");
-    // Its own kernel may have asked for this and that.
     let before = refused(&mut stats, &pod);
     // Three times what it may open at once, which is twice of what it may in a second.
     const PACKETS: usize = 3000;
@@ -199,13 +233,15 @@ fn one_way_traffic_is_not_taken_for_new_connections() {
             socket.send_to(b"one way", to).expect("sent");
         }
     });
-    assert_eq!(refused(&mut stats, &pod), before);
+    // Its own kernel asks for routers now and then, and is refused that.
+    let after = refused(&mut stats, &pod);
+    assert!(after < before + 10, "{before}, {after}");
     pod.machine().run(|| {
         for _ in 0..PACKETS {
             let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("free");
             socket.send_to(b"another one", to).expect("sent");
         }
     });
-    assert!(refused(&mut stats, &pod) > before, "that many are too many");
+    assert!(refused(&mut stats, &pod) > after + 1000, "that many are too many");
     drop(listens);
 }

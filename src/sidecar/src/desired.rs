@@ -71,6 +71,7 @@ pub struct Desired {
 #[derive(Debug, Default)]
 pub struct Told {
     users: HashMap<UserId, Name>,
+    nodes: HashMap<NodeId, Name>,
     pods: HashMap<PodId, Pod>,
     policies: HashMap<PodId, NetworkPolicy>,
     ports: PortRows,
@@ -88,6 +89,9 @@ impl Told {
                 Change::Put(Entity::User(User { id, name, .. })) => {
                     self.users.insert(id, name);
                 }
+                Change::Put(Entity::Node(node)) => {
+                    self.nodes.insert(node.id, node.name);
+                }
                 Change::Put(Entity::Pod(pod)) => {
                     self.pods.insert(pod.id, pod);
                 }
@@ -100,6 +104,9 @@ impl Told {
                 Change::Remove(Key::Service(host)) => self.ports.remove_service(&host),
                 Change::Remove(Key::User(id)) => {
                     self.users.remove(&id);
+                }
+                Change::Remove(Key::Node(id)) => {
+                    self.nodes.remove(&id);
                 }
                 Change::Remove(Key::Pod(id)) => {
                     self.pods.remove(&id);
@@ -118,6 +125,12 @@ impl Told {
     /// not there yet.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// The node of this name, as far as is known.
+    pub(crate) fn node(&self, name: &Name) -> Option<NodeId> {
+        let mut named = self.nodes.iter().filter(|(_, is)| *is == name);
+        named.next().map(|(id, _)| *id)
     }
 
     /// Whether that is how a pod does, as far as is known.

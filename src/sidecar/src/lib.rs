@@ -18,6 +18,7 @@ mod host;
 mod names;
 mod netns;
 mod link;
+mod sysctl;
 mod tc;
 mod nft;
 mod conntrack;

@@ -213,7 +213,11 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
     // What is left is of pods that are gone; what was written in by others goes, too.
     let seen_to = |link: &&str| names::address_of_link(link).is_some_and(|address| had.contains(&address));
     let strange: BTreeSet<&str> = elements.links().filter(|link| !seen_to(link)).collect();
-    let mut left: Vec<Element> = strange.into_iter().flat_map(|link| elements.about(link)).cloned().collect();
+    let mut left: Vec<Element> = strange
+        .into_iter()
+        .flat_map(|link| elements.about(link))
+        .cloned()
+        .collect();
     plan.forget.extend(left.iter().filter_map(source));
     plan.shut.append(&mut left);
     plan.shut.sort_unstable_by(shutting);

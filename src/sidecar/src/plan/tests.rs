@@ -314,7 +314,9 @@ impl Node {
                 if let Some(elements) = &mut machine.observed.elements {
                     let all: Vec<Element> = elements.iter().cloned().collect();
                     let gone = all.get((nth * 5).checked_rem(all.len()).unwrap_or_default());
-                    drop(gone.map(|gone| elements.remove(gone)));
+                    if let Some(gone) = gone {
+                        elements.remove(gone);
+                    }
                 }
             }
             Damage::ElementWritten => {
@@ -360,7 +362,12 @@ impl Node {
             flows,
             ..
         } = &mut self.machine;
-        let sources: BTreeSet<IpAddr> = seen.elements.iter().flat_map(Elements::iter).filter_map(super::source).collect();
+        let sources: BTreeSet<IpAddr> = seen
+            .elements
+            .iter()
+            .flat_map(Elements::iter)
+            .filter_map(super::source)
+            .collect();
         let links = seen.links.iter().filter(|(_, link)| made.contains(&link.index));
         let mut traced: BTreeSet<IpAddr> = links
             .filter_map(|(name, _)| names::address_of_link(name).map(IpAddr::V4))
