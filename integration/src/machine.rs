@@ -139,6 +139,14 @@ impl Machine {
             assert!(since.elapsed() < CARRIER, "{link} carries nothing");
             thread::sleep(Duration::from_millis(5));
         }
+        // Nor do they find each other at once: nobody listens there, and says so when asked.
+        for there in [format!("{v4}2"), format!("{v6}2")] {
+            let there = SocketAddr::new(there.parse().expect("an address"), 9);
+            let asked = || TcpStream::connect_timeout(&there, Duration::from_millis(100));
+            while !asked().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+                assert!(since.elapsed() < CARRIER, "{there} is not found by {link}");
+            }
+        }
         machine
     }
 

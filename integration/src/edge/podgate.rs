@@ -108,6 +108,11 @@ impl Podgate {
             })
             .await;
         }
+        self.serves().await;
+    }
+
+    /// Waits until its edge says that it is ready.
+    async fn serves(&mut self) {
         let request = self.admin_request("/readyz");
         let process = &mut self.process;
         until("/readyz of podgate", async || {
@@ -123,6 +128,17 @@ impl Podgate {
 
     /// Kills it, so that it can tidy nothing up, and starts it again on its files.
     pub async fn restart(&mut self) {
+        self.start_again().await;
+        self.ready().await;
+    }
+
+    /// The same while its store is away, without which there is no API.
+    pub async fn restart_without_store(&mut self) {
+        self.start_again().await;
+        self.serves().await;
+    }
+
+    async fn start_again(&mut self) {
         self.process.signal(Signal::KILL);
         let again = Program::at(binary())
             .args(["run", "-c"])
@@ -133,7 +149,6 @@ impl Podgate {
         })
         .await;
         self.former.push(std::mem::replace(&mut self.process, again.start()));
-        self.ready().await;
     }
 
     /// The process.

@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use http::Method;
+use integration::database::Postgres;
 use integration::edge;
 use integration::machine::{self, Machine, ip};
 use integration::process::free_address;
 use integration::wait::until;
+use integration::world::World;
 use serde_json::{Value, json};
 
 use crate::node::{FAR, FARTHER, at};
@@ -91,6 +93,24 @@ async fn what_cannot_be_had_says_why_and_comes_when_it_can() {
         .ok(Method::DELETE, &format!("{path}/policy"), Value::Null)
         .await;
     site.is(&path, "ready").await;
+    // What runs in one that cannot be had is shut, and not ended.
+    let (again, pod) = site.pod("third").await;
+    let inside = machine(&pod);
+    serve(&inside);
+    let policy = json!({"egress": {"mode": "restricted", "internal": ["databases"]}});
+    site.api.ok(Method::PUT, &format!("{again}/policy"), policy).await;
+    site.is(&again, "failed").await;
+    let own = SocketAddr::from(([127, 0, 0, 1], 3000));
+    assert!(inside.connect(own).is_ok(), "it runs on");
+    assert_eq!(
+        [inside.tcp(at(FAR, 80)[0]), inside.tcp(at(FARTHER, 80)[0])],
+        [None, None]
+    );
+    site.api
+        .ok(Method::DELETE, &format!("{again}/policy"), Value::Null)
+        .await;
+    site.is(&again, "ready").await;
+    assert!(inside.tcp(at(FAR, 80)[0]).is_some());
     // An operator's stop takes its network away; starting gives it the same address again.
     let before = site.api.ok(Method::PATCH, &path, json!({"state": "stopped"})).await;
     until("its network to be gone", async || {
@@ -121,6 +141,62 @@ async fn killed_and_started_again_it_goes_on() {
     })
     .await;
     assert!(machine::ask_again(&held).is_ok(), "what was open stays open");
+}
+
+/// Without the store a node keeps its pods as they were last to be: what others break is mended, and
+/// after a start, of the machine even, they are there again.
+#[tokio::test]
+async fn without_its_store_a_node_goes_by_what_it_knows() {
+    machine::alone();
+    let mut postgres = Postgres::start().await;
+    let mut site = Site::with(edge::with_world(World::new()).store(&postgres.url()), &[]).await;
+    let (path, pod) = site.pod("myproject").await;
+    let policy = json!({"egress": {"mode": "restricted", "cidrs": ["198.51.100.0/24:80"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    let [far, farther] = [FAR, FARTHER].map(|to| at(to, 80)[0]);
+    let holds = || {
+        let inside = machine(&pod);
+        inside.tcp(far).is_some() && inside.tcp(farther).is_none()
+    };
+    until("the policy to be in force", async || holds().then_some(())).await;
+    site.podgate.caught_up().await;
+
+    // It takes connections, and answers nobody.
+    postgres.freeze();
+    for _ in 0..2 {
+        ip("link del pg-0a640002");
+        until("the link to be there again", async || {
+            ip("-o link").contains("pg-0a640002").then_some(())
+        })
+        .await;
+        until("the policy to hold", async || holds().then_some(())).await;
+    }
+    postgres.thaw();
+
+    postgres.stop().await;
+    site.podgate.process().signal(rustix::process::Signal::KILL);
+    site.podgate.process().ended(Duration::from_secs(10)).await;
+    // All that a machine forgets when it is turned off.
+    ip("link del pg-0a640002");
+    ip(&format!("netns del podgate-{}", pod["id"].as_str().expect("an id")));
+    machine::program("nft", &["delete table inet podgate"]);
+    site.podgate.restart_without_store().await;
+    until("the pod to be there again", async || {
+        let there = ip("netns list").contains("podgate-") && ip("-o link").contains("pg-0a640002");
+        (there && holds()).then_some(())
+    })
+    .await;
+
+    postgres.resume().await;
+    let (_, other) = until("the store to take a pod", async || {
+        let made = json!({"name": "other", "owner": "john", "node": "here"});
+        let made = site.api.call(Method::POST, "pods", made).await;
+        let id = (made.status() == 201).then(|| made.json()["id"].as_str().map(str::to_owned))??;
+        Some(((), site.is(&format!("pods/{id}"), "ready").await))
+    })
+    .await;
+    assert!(machine(&other).tcp(farther).is_some());
+    assert!(holds());
 }
 
 /// Docker starts on a node that runs, and once more: pods are let through both times,

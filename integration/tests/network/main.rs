@@ -4,6 +4,7 @@
 mod agent;
 mod figures;
 mod forwards;
+mod guards;
 mod host;
 mod node;
 mod ports;

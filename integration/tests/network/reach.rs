@@ -76,7 +76,7 @@ fn node() -> (Node, Pod, Pod, Pod) {
     node.outside.answer(&far);
     // A cloud's secrets, where a node without guards would get them.
     for address in METADATA {
-        node.outside.ip(&format!("addr add {address} dev lo"));
+        node.outside.ip(&format!("addr add {address} dev lo nodad"));
     }
     node.outside.answer(&at(METADATA, 80));
     node.edge.answer(&at(EDGE, 80));

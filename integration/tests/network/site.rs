@@ -23,15 +23,20 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) async fn start(settings: &[(&str, toml::Value)]) -> Self {
         machine::alone();
+        Self::with(edge::with_world(World::new()), settings).await
+    }
+
+    /// Starts it on the machine that this thread is on.
+    pub(crate) async fn with(mut builder: edge::Builder, settings: &[(&str, toml::Value)]) -> Self {
         let outside = Machine::with_cable("outside", "up0", "192.0.2.", "2001:db8::");
         for address in FAR.iter().chain(&FARTHER) {
-            outside.ip(&format!("addr add {address} dev lo"));
+            outside.ip(&format!("addr add {address} dev lo nodad"));
         }
         ip("route add default via 192.0.2.2");
         ip("-6 route add default via 2001:db8::2");
         outside.answer(&[at(FAR, 80), at(FARTHER, 80)].concat());
         let api = free_address();
-        let mut builder = edge::with_world(World::new())
+        builder = builder
             .set("control.listen", api.to_string())
             .set("control.admin_token", TOKEN)
             .set("sidecar.node", "here");

@@ -161,7 +161,6 @@ impl Node {
         let around = Surroundings {
             pods: base.pods,
             default_egress: EgressMode::Open,
-            edges: Vec::new(),
             internal: Default::default(),
             line: None,
         };

@@ -127,7 +127,7 @@ impl Node {
 
     fn pod(&mut self, last: u8) -> PodId {
         let everyone: NetworkPolicy = serde_json::from_str(r#"{"ingress": {"from": ["any"]}}"#).unwrap_or_default();
-        let rules = Rules::of(&everyone, EgressMode::Open, &[], &Default::default(), |_, _| Vec::new());
+        let rules = Rules::of(&everyone, EgressMode::Open, &Default::default(), |_, _| Vec::new());
         let id = PodId::new();
         let spec = rules.map(|rules| PodSpec {
             id,

@@ -1,28 +1,78 @@
-//! From the store to the edge: the database when it answers, the disk until it does.
+//! From the store to whoever follows it: the database when it answers, the disk until it does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use model::Update;
 use store::{Feed, Journal, Store, StoreError};
+use tokio::sync::{mpsc, watch};
 
 /// A store that may have to be waited for.
 pub(crate) type Opening = Shared<BoxFuture<'static, Store>>;
 
-/// How long the database may keep a starting edge waiting before it serves what is
-/// on disk.
+/// How long the database may keep one who starts waiting before what is on disk has to do.
 const GRACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the file on disk is told to be true still.
 const TRUE_STILL: Duration = Duration::from_secs(5);
+/// Pieces of the file that are read ahead.
+const AHEAD: usize = 16;
+
+/// Whoever follows the feed.
+pub(crate) trait Follower: Clone + Send + Sync + 'static {
+    /// Takes the next piece in.
+    fn take(&self, update: Update) -> impl Future<Output = ()> + Send;
+
+    /// What it has taken in was true so long ago.
+    fn out_of_date(&self, age: Duration);
+
+    /// What it has taken in was true at this moment.
+    fn in_touch(&self, at: Instant);
+}
+
+impl Follower for edge::Handle {
+    async fn take(&self, update: Update) {
+        self.apply(update);
+    }
+
+    fn out_of_date(&self, age: Duration) {
+        self.table().out_of_date(Instant::now(), age);
+    }
+
+    fn in_touch(&self, at: Instant) {
+        self.table().in_touch(at);
+    }
+}
+
+impl Follower for mpsc::Sender<Update> {
+    async fn take(&self, update: Update) {
+        // Who does not listen any more has ended, and all of it is about to.
+        let _ = self.send(update).await;
+    }
+
+    // It goes by what it was told, however old that is.
+    fn out_of_date(&self, _: Duration) {}
+
+    fn in_touch(&self, _: Instant) {}
+}
+
+/// The feed on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether this follower is the one of its process that writes it.
+    pub keep: bool,
+}
 
 /// Opens the store. A file must be there now; a server may come later.
 ///
 /// # Errors
-/// When an embedded store cannot be opened, or, where nobody would be served without
-/// it (`must`), any.
+/// When an embedded store cannot be opened, or, where there is nothing to do without it
+/// (`must`), any.
 pub(crate) async fn open(config: store::Config, must: bool) -> Result<Opening, StoreError> {
     if must || config.is_embedded() {
         let store = Store::connect(&config).await?;
@@ -49,22 +99,22 @@ async fn keep_opening(config: store::Config) -> Store {
     }
 }
 
-/// Hands the change feed to the edge, and writes it to `disk`, if given.
-pub(crate) async fn follow(opening: Opening, edge: edge::Handle, disk: Option<PathBuf>) {
+/// Hands the change feed to a follower; what is on `disk` first, if the store does not answer.
+pub(crate) async fn follow(opening: Opening, follower: impl Follower, disk: Option<Disk>) {
     let mut start = std::pin::pin!(start(opening));
     let (mut feed, first) = match &disk {
         None => start.await,
-        Some(path) => tokio::select! {
+        Some(disk) => tokio::select! {
             started = &mut start => started,
             () = tokio::time::sleep(GRACE) => {
-                serve_from(path, &edge).await;
+                take_from(&disk.path, &follower).await;
                 start.await
             }
         },
     };
-    let journal = disk.and_then(|path| {
-        Journal::keep(path)
-            .inspect_err(|error| tracing::error!(%error, "keep the routes on disk"))
+    let journal = disk.filter(|disk| disk.keep).and_then(|disk| {
+        Journal::keep(disk.path)
+            .inspect_err(|error| tracing::error!(%error, "keep what the store says on disk"))
             .ok()
     });
     let journal = journal.map(Arc::new);
@@ -72,30 +122,30 @@ pub(crate) async fn follow(opening: Opening, edge: edge::Handle, disk: Option<Pa
         if let Some(journal) = &journal {
             journal.record(&update).await;
         }
-        edge.apply(update);
+        follower.take(update).await;
     };
     // What is known is out of date until all of this has come.
     take(first).await;
-    tokio::spawn(tell_contact(feed.contact(), edge.clone(), journal.clone()));
+    tokio::spawn(tell_contact(feed.contact(), follower.clone(), journal.clone()));
     loop {
         take(next(&mut feed).await).await;
     }
 }
 
-async fn start(opening: Opening) -> (Feed, model::Update) {
+async fn start(opening: Opening) -> (Feed, Update) {
     let mut feed = opening.await.follow();
     let first = next(&mut feed).await;
     (feed, first)
 }
 
 /// Hands the change feed on, until nobody takes it.
-pub(crate) async fn hand_on(opening: Opening, to: tokio::sync::mpsc::Sender<model::Update>) {
+pub(crate) async fn hand_on(opening: Opening, to: mpsc::Sender<Update>) {
     let mut feed = opening.await.follow();
     while to.send(next(&mut feed).await).await.is_ok() {}
 }
 
 /// The feed's next piece, however long the store is away.
-async fn next(feed: &mut Feed) -> model::Update {
+async fn next(feed: &mut Feed) -> Update {
     let mut down = false;
     loop {
         match feed.next().await {
@@ -108,23 +158,19 @@ async fn next(feed: &mut Feed) -> model::Update {
             Err(error) => {
                 // Once, not at every try: routes go on being served meanwhile.
                 if !std::mem::replace(&mut down, true) {
-                    tracing::error!(%error, "the store is out of reach; serving what is known");
+                    tracing::error!(%error, "the store is out of reach; going by what is known");
                 }
             }
         }
     }
 }
 
-/// Tells the edge, and the file, of every sign of life from the store.
-async fn tell_contact(
-    mut contact: tokio::sync::watch::Receiver<Instant>,
-    edge: edge::Handle,
-    journal: Option<Arc<Journal>>,
-) {
+/// Tells the follower, and the file, of every sign of life from the store.
+async fn tell_contact(mut contact: watch::Receiver<Instant>, follower: impl Follower, journal: Option<Arc<Journal>>) {
     let mut written = Instant::now();
     while contact.changed().await.is_ok() {
         let at = *contact.borrow_and_update();
-        edge.table().in_touch(at);
+        follower.in_touch(at);
         if let Some(journal) = &journal
             && written.elapsed() > TRUE_STILL
         {
@@ -134,30 +180,33 @@ async fn tell_contact(
     }
 }
 
-/// Serves what is on disk.
-async fn serve_from(path: &Path, edge: &edge::Handle) {
-    let read = tokio::task::spawn_blocking({
-        let (path, edge) = (path.to_owned(), edge.clone());
+/// Hands on what is on disk.
+async fn take_from(path: &Path, follower: &impl Follower) {
+    let (pieces, mut read) = mpsc::channel(AHEAD);
+    let reading = tokio::task::spawn_blocking({
+        let path = path.to_owned();
         move || {
-            let replayed = store::replay(&path, |update| edge.apply(update))?;
-            if let Some(replayed) = replayed {
-                let age = SystemTime::now().duration_since(replayed.as_of).unwrap_or_default();
-                edge.table().out_of_date(Instant::now(), age);
-                tracing::warn!(
-                    routes = edge.table().len(),
-                    revision = replayed.revision.0,
-                    age = age.as_secs(),
-                    "the store does not answer: serving the routes in {}",
-                    path.display()
-                );
-            }
-            Ok::<_, store::JournalError>(replayed.is_some())
+            store::replay(&path, |update| {
+                let _ = pieces.blocking_send(update);
+            })
         }
     });
-    match read.await {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) => tracing::error!("the store does not answer, and no routes are on disk: nothing to serve yet"),
-        Ok(Err(error)) => tracing::error!(%error, "the store does not answer, and the routes on disk are no good"),
-        Err(error) => tracing::error!(%error, "read the routes on disk"),
+    while let Some(update) = read.recv().await {
+        follower.take(update).await;
+    }
+    match reading.await {
+        Ok(Ok(Some(replayed))) => {
+            let age = SystemTime::now().duration_since(replayed.as_of).unwrap_or_default();
+            follower.out_of_date(age);
+            tracing::warn!(
+                revision = replayed.revision.0,
+                age = age.as_secs(),
+                "the store does not answer: going by {}",
+                path.display()
+            );
+        }
+        Ok(Ok(None)) => tracing::error!("the store does not answer, and nothing of it is on disk: nothing to do yet"),
+        Ok(Err(error)) => tracing::error!(%error, "the store does not answer, and what is on disk is no good"),
+        Err(error) => tracing::error!(%error, "read what is on disk"),
     }
 }

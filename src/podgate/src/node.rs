@@ -10,7 +10,7 @@ use sidecar::{Agent, Config, Ledger, LedgerError, Report};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use crate::follow::{self, Opening};
+use crate::follow::{self, Disk, Opening};
 
 mod admin;
 mod metrics;
@@ -23,7 +23,13 @@ const AHEAD: usize = 16;
 ///
 /// # Errors
 /// When the kernel refuses, or what is listened on is not free.
-pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry: &Registry) -> anyhow::Result<()> {
+pub(crate) fn start(
+    runtime: &Runtime,
+    config: Config,
+    store: Opening,
+    disk: Option<Disk>,
+    registry: &Registry,
+) -> anyhow::Result<()> {
     let _in = runtime.enter();
     let books = Books {
         store: store.clone(),
@@ -41,7 +47,7 @@ pub(crate) fn start(runtime: &Runtime, config: Config, store: Opening, registry:
     agent.answer_names().context("start the pods' name server")?;
     metrics::start(registry, store.clone())?;
     let (updates, feed) = mpsc::channel(AHEAD);
-    runtime.spawn(follow::hand_on(store, updates));
+    runtime.spawn(follow::follow(store, updates, disk));
     runtime.spawn(agent.run(feed));
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The edge runs on Pingora's own threads; the store, the feed and the API share a
 //! small runtime beside them, so that none of them can slow a request down.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use crate::certificates;
 use crate::config::{self, Config, Role};
 use crate::credentials::Credentials;
-use crate::follow::{self, Opening};
+use crate::follow::{self, Disk, Opening};
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
@@ -58,12 +58,15 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
 
     let with_edge = roles.contains(&Role::Edge);
     let store = runtime
-        .block_on(follow::open(config.store.clone(), !with_edge))
+        .block_on(follow::open(config.store.clone(), roles == [Role::Control]))
         .context("open the store")?;
+    // A store in a file of this machine's is there whenever podgate is.
+    let disk = (!config.store.is_embedded()).then(|| config.store.data_dir.join("routes.journal"));
     if roles.contains(&Role::Sidecar)
         && let Some(config) = config.sidecar.clone()
     {
-        crate::node::start(&runtime, config, store.clone(), &registry)?;
+        let disk = disk.clone().map(|path| Disk { path, keep: !with_edge });
+        crate::node::start(&runtime, config, store.clone(), disk, &registry)?;
     }
     if !with_edge && !roles.contains(&Role::Control) {
         runtime.block_on(stopped(signals));
@@ -105,7 +108,7 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
             store.clone(),
             source,
         ));
-        run_edge(edge, &runtime, path, config, store, level, signals)?;
+        run_edge(edge, &runtime, path, config, (store, disk), level, signals)?;
     } else {
         runtime.block_on(stopped(signals));
     }
@@ -118,13 +121,12 @@ fn run_edge(
     runtime: &Runtime,
     path: &Path,
     config: Config,
-    store: Opening,
+    (store, disk): (Opening, Option<PathBuf>),
     level: Level,
     signals: Signals,
 ) -> anyhow::Result<()> {
     let handle = edge.handle();
-    // A store in a file of this machine's is there whenever podgate is.
-    let disk = (!config.store.is_embedded()).then(|| config.store.data_dir.join("routes.journal"));
+    let disk = disk.map(|path| Disk { path, keep: true });
     runtime.spawn(follow::follow(store, handle.clone(), disk));
     let reloader = Reloader::new(path, config, handle.clone(), level);
     edge.run(Box::new(Operator {
@@ -185,11 +187,11 @@ fn start_control(
     let ready = async move {
         let store = store.await;
         published.await;
-        tracing::info!(control.listen = %control.listen, "API ready");
         control::router(store, issuer, settings)
     };
     runtime.spawn(async move {
-        if let Err(error) = listener.serve(control::when_ready(ready)).await {
+        let told = move || tracing::info!(control.listen = %control.listen, "API ready");
+        if let Err(error) = listener.serve(control::when_ready(ready, told)).await {
             tracing::error!(%error, "serve the API");
         }
     });

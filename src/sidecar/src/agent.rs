@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::{DomainRule, NodeId, PodId, PodState, Update};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::config::Config;
 use crate::desired::{Desired, Told};
@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(100);
 /// How long after a failure it is tried again; longer each time, up to [`LOOK`].
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long what is written down may take: what is wrong with the node's network waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something could not be written down.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,12 @@ impl LedgerError {
     pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
+}
+
+/// What comes of that, unless it takes too long.
+async fn in_time<T>(writing: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
+    let late = || LedgerError::new(format!("no answer within {PATIENCE:?}"));
+    timeout(PATIENCE, writing).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// How a pod does: its state, and of one that failed why, for people.
@@ -164,7 +172,10 @@ impl<L: Ledger> Agent<L> {
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.observed = None,
             }
             match self.turn().await {
-                Ok(()) => (again, pause) = (None, AGAIN),
+                Ok(()) => {
+                    (again, pause) = (None, AGAIN);
+                    self.get_ready().await;
+                }
                 Err(Unsettled) => {
                     again = Some(Instant::now() + pause);
                     pause = (pause * 2).min(LOOK);
@@ -182,7 +193,7 @@ impl<L: Ledger> Agent<L> {
         let node = self.node().await?;
         let mut desired = self.told.desired(node, &self.config.around);
         if !desired.unassigned.is_empty() {
-            match self.ledger.assign(node, &desired.unassigned).await {
+            match in_time(self.ledger.assign(node, &desired.unassigned)).await {
                 // The feed will say so as well, later.
                 Ok(assigned) => {
                     self.told.assigned(&assigned);
@@ -210,15 +221,16 @@ impl<L: Ledger> Agent<L> {
         if let Some(node) = self.node {
             return Ok(node);
         }
-        match self.ledger.register().await {
+        match in_time(self.ledger.register()).await {
             Ok(node) => {
                 self.node = Some(node);
                 Ok(node)
             }
-            Err(error) => {
+            // It has been here before.
+            Err(error) => self.told.node(&self.config.node).ok_or_else(|| {
                 self.complain(vec![format!("register the node: {error}")]);
-                Err(Unsettled)
-            }
+                Unsettled
+            }),
         }
     }
 
@@ -295,19 +307,30 @@ impl<L: Ledger> Agent<L> {
         }
     }
 
+    /// Has the kernel make what the next pod takes, while nobody waits for it.
+    async fn get_ready(&mut self) {
+        if let Some(mut kernel) = self.kernel.take() {
+            let work = tokio::task::spawn_blocking(move || {
+                kernel.get_ready();
+                kernel
+            });
+            self.kernel = work.await.ok();
+        }
+    }
+
     /// Lets go of the addresses of pods that are gone: by now nothing leads to them.
     async fn release(&mut self, node: NodeId, desired: &Desired, settled: bool) {
         if !settled {
             return;
         }
         let released = async {
-            let mut held = self.ledger.held(node).await?;
+            let mut held = in_time(self.ledger.held(node)).await?;
             held.retain(|address| !desired.pods.values().any(|pod| pod.address == *address));
             if held.is_empty() {
                 return Ok(());
             }
             self.flush(&held).await?;
-            self.ledger.release(node, &held).await
+            in_time(self.ledger.release(node, &held)).await
         };
         if let Err(error) = released.await {
             tracing::warn!(%error, "release addresses");
@@ -349,7 +372,7 @@ impl<L: Ledger> Agent<L> {
             .map(|(pod, (state, why))| (*pod, *state, why.clone()))
             .collect();
         if !reports.is_empty() {
-            if let Err(error) = self.ledger.report(node, &reports).await {
+            if let Err(error) = in_time(self.ledger.report(node, &reports)).await {
                 self.complain(vec![format!("say how pods do: {error}")]);
                 return Err(Unsettled);
             }

@@ -100,7 +100,6 @@ impl Config {
         let around = Surroundings {
             pods,
             default_egress,
-            edges: base.edges.clone(),
             internal,
             line: section.parse::<Speed>("line"),
         };
@@ -249,7 +248,6 @@ mod tests {
         let around = Surroundings {
             pods: base.pods,
             default_egress: EgressMode::Open,
-            edges: Vec::new(),
             internal: BTreeMap::new(),
             line: None,
         };
@@ -269,10 +267,7 @@ mod tests {
         assert_eq!(config.pods6(), Some("fd00:64::/112".parse().expect("a network")));
         assert_eq!((config.base.connections, config.base.opening), (5, 6));
         assert_eq!(config.around.default_egress, EgressMode::Restricted);
-        assert_eq!(
-            config.around.edges,
-            ["10.9.0.0/24".parse::<IpNet>().expect("a network")]
-        );
+        assert_eq!(config.base.edges, ["10.9.0.0/24".parse::<IpNet>().expect("a network")]);
         let internal = config.around.internal.iter();
         let internal: Vec<String> = internal
             .map(|(name, networks)| format!("{name} {networks:?}"))

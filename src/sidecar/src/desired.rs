@@ -21,8 +21,6 @@ pub struct Surroundings {
     pub pods: Ipv4Net,
     /// What a pod may reach whose policy does not say.
     pub default_egress: EgressMode,
-    /// Where the edges are that reach pods by their addresses.
-    pub edges: Vec<IpNet>,
     /// Networks that policies name.
     pub internal: BTreeMap<Name, Vec<IpNet>>,
     /// What the line carries that pods are guaranteed parts of.
@@ -73,6 +71,7 @@ pub struct Desired {
 #[derive(Debug, Default)]
 pub struct Told {
     users: HashMap<UserId, Name>,
+    nodes: HashMap<NodeId, Name>,
     pods: HashMap<PodId, Pod>,
     policies: HashMap<PodId, NetworkPolicy>,
     ports: PortRows,
@@ -90,6 +89,9 @@ impl Told {
                 Change::Put(Entity::User(User { id, name, .. })) => {
                     self.users.insert(id, name);
                 }
+                Change::Put(Entity::Node(node)) => {
+                    self.nodes.insert(node.id, node.name);
+                }
                 Change::Put(Entity::Pod(pod)) => {
                     self.pods.insert(pod.id, pod);
                 }
@@ -102,6 +104,9 @@ impl Told {
                 Change::Remove(Key::Service(host)) => self.ports.remove_service(&host),
                 Change::Remove(Key::User(id)) => {
                     self.users.remove(&id);
+                }
+                Change::Remove(Key::Node(id)) => {
+                    self.nodes.remove(&id);
                 }
                 Change::Remove(Key::Pod(id)) => {
                     self.pods.remove(&id);
@@ -120,6 +125,12 @@ impl Told {
     /// not there yet.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// The node of this name, as far as is known.
+    pub(crate) fn node(&self, name: &Name) -> Option<NodeId> {
+        let mut named = self.nodes.iter().filter(|(_, is)| *is == name);
+        named.next().map(|(id, _)| *id)
     }
 
     /// Whether that is how a pod does, as far as is known.
@@ -173,7 +184,7 @@ impl Told {
                 }
             };
             let policy = self.policies.get(&pod.id).unwrap_or(&nothing);
-            let rules = Rules::of(policy, around.default_egress, &around.edges, &around.internal, networks);
+            let rules = Rules::of(policy, around.default_egress, &around.internal, networks);
             let problem = unkept(policy.bandwidth, around.line);
             match problem.map_or(rules, Err) {
                 Ok(rules) => {
@@ -247,7 +258,6 @@ mod tests {
         Surroundings {
             pods: "10.100.0.0/16".parse().expect("a network"),
             default_egress: EgressMode::Open,
-            edges: vec![network("10.9.0.2/32")],
             internal: BTreeMap::from([(name("databases"), vec![network("10.20.0.0/16")])]),
             line: None,
         }
@@ -408,7 +418,7 @@ mod tests {
             policy(&first, |policy| policy.ingress.from = Some(Vec::new())),
         ]);
         assert!(told.is_complete());
-        assert_eq!(told.desired(here, &around()).pods[&first.id].rules.from, []);
+        assert!(!told.desired(here, &around()).pods[&first.id].rules.from_edges);
         told.apply(Update {
             reset: true,
             changes: vec![put(&second), policy(&second, from_web)],
@@ -424,11 +434,7 @@ mod tests {
         });
         assert!(told.is_complete());
         let desired = told.desired(here, &around());
-        assert_eq!(
-            desired.pods[&first.id].rules.from,
-            around().edges,
-            "its policy is forgotten"
-        );
+        assert!(desired.pods[&first.id].rules.from_edges, "its policy is forgotten");
         assert_eq!(desired.pods[&second.id].rules.from, [], "its owner's name is forgotten");
     }
 }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use crate::link;
 use crate::netlink::Netlink;
 use crate::nft::{self, Base, Guard};
+use crate::sysctl;
 
 mod docker;
 mod firewall;
@@ -146,7 +146,7 @@ impl Host {
 /// What the machine checks of sources, for those who wonder where packets go: the stricter of
 /// all links' setting and a link's own holds (ip-sysctl of the kernel's documentation).
 fn tell(seen: &Forwarding) {
-    let of = |link: &str| link::read_sysctl(&format!("net/ipv4/conf/{link}/rp_filter")).unwrap_or_default();
+    let of = |link: &str| sysctl::read(&format!("net/ipv4/conf/{link}/rp_filter")).unwrap_or_default();
     let uplink = seen.uplink.as_deref();
     tracing::info!(
         all = of("all"),

@@ -3,8 +3,8 @@
 //! Carrying out goes on after a failure, which is kept with its pod: one pod that cannot
 //! be had keeps no other from being had.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::names::{self, End};
 use crate::netlink::Netlink;
 use crate::netns;
 use crate::nft::{self, Base, Element, Set};
-use crate::plan::{Observed, Plan, Remnant, Step};
+use crate::plan::{Elements, Observed, Plan, Remnant, Step};
+use crate::sysctl::{self, OfLinks};
 use crate::tc;
 
 mod lanes;
@@ -64,8 +65,27 @@ pub struct Kernel {
     resolv_conf: String,
     route: Netlink<RouteNetlinkMessage>,
     netfilter: Netlink<NetfilterMessage>,
+    settings: OfLinks,
+    /// A namespace for the next pod.
+    spare: Option<Fresh>,
+    /// Ways into namespaces that were made just now, by name.
+    inside: BTreeMap<String, Netlink<RouteNetlinkMessage>>,
     host: Host,
     mtu: u32,
+}
+
+/// A namespace that is nobody's yet.
+#[derive(Debug)]
+struct Fresh {
+    namespace: File,
+    inside: Netlink<RouteNetlinkMessage>,
+}
+
+impl Fresh {
+    fn make() -> io::Result<Self> {
+        let (namespace, inside) = netns::fresh(Netlink::route)?;
+        Ok(Self { namespace, inside })
+    }
 }
 
 /// What came of a plan.
@@ -138,7 +158,18 @@ impl Kernel {
             base,
             route,
             netfilter,
+            settings: OfLinks::open().doing("open the settings of links")?,
+            spare: None,
+            inside: BTreeMap::new(),
         })
+    }
+
+    /// Makes what the next pod takes and can be made before it is wanted. What fails, fails
+    /// again when it is, and is told then.
+    pub fn get_ready(&mut self) {
+        if self.spare.is_none() {
+            self.spare = Fresh::make().ok();
+        }
     }
 
     /// The MTU of pods' links, in octets.
@@ -178,7 +209,7 @@ impl Kernel {
         let elements = elements.map(|all| {
             let (ports, pods) = all.into_iter().partition(|element| element.set.is_of_ports());
             of_ports = ports;
-            BTreeSet::from_iter::<Vec<Element>>(pods)
+            Elements::from_iter::<Vec<Element>>(pods)
         });
         Ok(Observed {
             forwards: forwards::by_port(of_ports),
@@ -189,6 +220,7 @@ impl Kernel {
             resolvers,
             namespaces,
             links,
+            in_order: HashMap::new(),
         })
     }
 
@@ -200,8 +232,7 @@ impl Kernel {
         let sets = Set::ALL.iter().copied().filter(|set| set.is_learned());
         let learned = nft::elements(&mut self.netfilter, sets).doing("list what pods have learned")?;
         observed.elements = observed.elements.take().zip(learned).map(|(mut all, learned)| {
-            all.retain(|element| !element.set.is_learned());
-            all.extend(learned);
+            all.learn_anew(learned);
             all
         });
         Ok(())
@@ -218,7 +249,7 @@ impl Kernel {
             ports: &forwards::Changes::default(),
             forwards: &Forwards::default(),
         };
-        self.forget(&judged, &BTreeSet::new()).doing("forget connections")
+        self.forget(&judged, &Elements::default()).doing("forget connections")
     }
 
     /// Whether the table is in, with these settings.
@@ -246,7 +277,8 @@ impl Kernel {
         nft::load(&self.base, &guard.unwrap_or_default()).doing("put the packet filter's table in")?;
         self.prepare()?;
         const TRIAL: &str = "podgate-trial";
-        netns::create(TRIAL, || Ok(())).doing("make a namespace (this takes CAP_SYS_ADMIN)")?;
+        let made = netns::fresh(|| Ok(())).and_then(|(namespace, ())| netns::give(TRIAL, &namespace));
+        made.doing("make a namespace (this takes CAP_SYS_ADMIN)")?;
         netns::remove(TRIAL).doing("take a namespace away")
     }
 
@@ -292,7 +324,7 @@ impl Kernel {
             before("table");
             match nft::load(&self.base, self.host.guard()) {
                 Ok(()) => {
-                    observed.elements = Some(BTreeSet::new());
+                    observed.elements = Some(Elements::default());
                     observed.forwards.clear();
                 }
                 Err(error) => {
@@ -326,7 +358,7 @@ impl Kernel {
                 forwards: &desired.forwards,
             };
             let there = observed.elements.as_ref();
-            if let Err(error) = self.forget(&judged, there.unwrap_or(&BTreeSet::new())) {
+            if let Err(error) = self.forget(&judged, there.unwrap_or(&Elements::default())) {
                 done.fail(None, "forget connections", &error);
                 forgotten = false;
             }
@@ -337,7 +369,6 @@ impl Kernel {
                 self.remove(remnant, observed, &mut done, &mut before);
             }
         }
-        let mut made = BTreeSet::new();
         for (id, steps) in plan.pods {
             let Some(pod) = desired.pods.get(&id) else { continue };
             for step in steps {
@@ -346,44 +377,27 @@ impl Kernel {
                     done.fail(Some(id), step.doing(), &error);
                     break;
                 }
-                if step == Step::Inside {
-                    made.insert(names::link(pod.address));
-                }
             }
         }
+        self.inside.clear();
         self.shape(plan.shape, observed, &mut done, &mut before);
-        before("wait");
-        self.wait(made, observed, &mut done);
         before("admit");
         self.admit(plan.admit, observed, &mut done);
+        observed
+            .in_order
+            .retain(|pod, spec| desired.pods.get(pod) == Some(spec));
+        if done.errors.is_empty() {
+            let ordered = plan.ordered.into_iter().filter(|pod| !done.failed.contains_key(pod));
+            let specs = ordered.filter_map(|pod| Some((pod, desired.pods.get(&pod)?.clone())));
+            observed.in_order.extend(specs);
+        }
         before("end");
         done
     }
 
-    /// A pod whose link carries nothing yet is not ready. One whose pod has taken its end
-    /// down is the pod's affair.
-    fn wait(&mut self, made: BTreeSet<String>, observed: &mut Observed, done: &mut Done) {
-        if made.is_empty() {
-            return;
-        }
-        let numbered = |name| Some((String::clone(name), observed.links.get(name)?.index));
-        match link::wait(&mut self.route, made.iter().filter_map(numbered).collect()) {
-            Ok(left) => {
-                for name in made.iter().filter(|name| !left.contains_key(*name)) {
-                    if let Some(link) = observed.links.get_mut(name) {
-                        link.carries = true;
-                    }
-                }
-                if !left.is_empty() {
-                    tracing::debug!(links = ?left, "up, and carry nothing");
-                }
-            }
-            Err(error) => done.fail(None, "wait for links", &error),
-        }
-    }
-
     /// Takes all pods' links down: there are no rules.
     fn close(&mut self, desired: &Desired, observed: &mut Observed, done: &mut Done) {
+        observed.in_order.clear();
         for link in observed.links.values_mut().filter(|link| link.up) {
             match link::down(&mut self.route, link.index) {
                 Ok(()) => (link.up, link.carries) = (false, false),
@@ -488,7 +502,7 @@ impl Kernel {
             .collect();
         for pod in pods {
             let does = forwards::from_node(&desired.forwards, pod);
-            if let Err(error) = link::loopback(&names::link(pod), does) {
+            if let Err(error) = link::loopback(&self.settings, &names::link(pod), does) {
                 done.fail(None, "let the node's loopback come to a pod", &error);
             }
         }
@@ -510,13 +524,12 @@ impl Kernel {
         }
     }
 
-    fn forget(&mut self, judged: &Judged<'_>, elements: &BTreeSet<Element>) -> io::Result<()> {
+    fn forget(&mut self, judged: &Judged<'_>, elements: &Elements) -> io::Result<()> {
         let learned = |pod: &PodSpec, to, protocol, port| {
             let link = names::link(pod.address);
-            let mine = elements
-                .iter()
-                .filter(|element| element.set.is_learned() && element.about() == link);
-            mine.into_iter().any(|element| element.has(to, protocol, port))
+            elements
+                .learned_by(&link)
+                .any(|element| element.has(to, protocol, port))
         };
         let mut of: BTreeMap<IpAddr, &PodSpec> = BTreeMap::new();
         for pod in &judged.pods {
@@ -548,7 +561,7 @@ impl Kernel {
                 let from = Some(flow.from).filter(|from| !own.contains(from));
                 match by_port(flow) {
                     Some(spec) => !spec.lets(flow, &base.edges, &own),
-                    None => !pod.rules.lets_in(from, flow.protocol, flow.port),
+                    None => !pod.rules.lets_in(from, flow.protocol, flow.port, &base.edges),
                 }
             });
             let port_ends = forwards::ends(flow, judged.ports, judged.forwards, &base.edges, &own, |address| {
@@ -574,7 +587,9 @@ impl Kernel {
         let name = names::link(pod.address);
         match step {
             Step::Namespace => {
-                netns::create(&namespace, || Ok(()))?;
+                let fresh = self.spare.take().map_or_else(Fresh::make, Ok)?;
+                netns::give(&namespace, &fresh.namespace)?;
+                self.inside.insert(namespace.clone(), fresh.inside);
                 observed.namespaces.insert(namespace, true);
             }
             Step::Resolver => {
@@ -595,17 +610,31 @@ impl Kernel {
                 observed.links.insert(name, made);
             }
             Step::Inside => {
-                netns::enter(&namespace, || link::complete_inside(&wire))?;
+                let mut inside = match self.inside.remove(&namespace) {
+                    Some(inside) => inside,
+                    None => netns::enter(&namespace, Netlink::route)?,
+                };
+                let other = match link::complete_inside(&mut inside, &wire) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        let key = format!("net/ipv6/conf/{}/disable_ipv6", names::INSIDE);
+                        netns::enter(&namespace, || sysctl::write(&key, "0"))?;
+                        link::complete_inside(&mut inside, &wire)?
+                    }
+                    other => other?,
+                };
                 let index = link::index(&name)?;
-                link::ipv6(&name, pod.address6.is_some())?;
+                link::ipv6(&self.settings, &name, pod.address6.is_some())?;
                 if pod.address6.is_some() {
                     link::own6(&mut self.route, index)?;
                 }
-                link::settle(&name)?;
-                link::loopback(&name, forwards::from_node(&desired.forwards, pod.address))?;
+                link::settle(&self.settings, &name)?;
+                let by_loopback = forwards::from_node(&desired.forwards, pod.address);
+                link::loopback(&self.settings, &name, by_loopback)?;
                 link::up(&mut self.route, index)?;
+                // One whose pod has taken its end down is the pod's affair.
+                let carries = link::wait([(&mut self.route, index), (&mut inside, other)])?;
                 if let Some(link) = observed.links.get_mut(&name) {
-                    link.up = true;
+                    (link.up, link.carries) = (true, carries);
                 }
             }
             Step::Lead => {

@@ -1,7 +1,6 @@
 //! Pods' links: a veth pair each, its addresses and routes, on both of its ends.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
@@ -10,14 +9,18 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::names::{self, End};
 use crate::netlink::Netlink;
+use crate::sysctl::{Family, OfLinks};
 
 type Route = Netlink<RouteNetlinkMessage>;
 
@@ -220,29 +223,27 @@ pub(crate) fn addresses(netlink: &mut Route) -> io::Result<Vec<IpAddr>> {
     Ok(answers.into_iter().filter_map(local).collect())
 }
 
-/// Waits until links carry packets, for a second at most; those that do not by then. Each
-/// is asked for by its number: to list all links takes longer than to make one.
+/// Waits until both ends of a link carry packets, for a second at most; whether they do.
+/// Until then what is sent by one is lost, and sent again after a second. (Asked for a link,
+/// the kernel first does what it has put off for it, since Linux 6.8; before, it has at once.)
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(crate) fn wait(netlink: &mut Route, mut links: BTreeMap<String, u32>) -> io::Result<BTreeMap<String, u32>> {
+pub(crate) fn wait(ends: [(&mut Route, u32); 2]) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(1);
     const LONGEST_PAUSE: Duration = Duration::from_millis(1);
-    let (since, mut pause) = (Instant::now(), Duration::from_micros(50));
-    loop {
-        let mut left = BTreeMap::new();
-        for (name, index) in links {
-            if !carries(netlink, index)? {
-                left.insert(name, index);
+    let since = Instant::now();
+    for (netlink, index) in ends {
+        let mut pause = Duration::from_micros(50);
+        while !carries(netlink, index)? {
+            if since.elapsed() > PATIENCE {
+                return Ok(false);
             }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        links = left;
-        if links.is_empty() || since.elapsed() > PATIENCE {
-            return Ok(links);
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+    Ok(true)
 }
 
 /// Whether a link carries packets. One that is gone does not.
@@ -251,7 +252,7 @@ fn carries(netlink: &mut Route, index: u32) -> io::Result<bool> {
     match netlink.ask(RouteNetlinkMessage::GetLink(message)) {
         Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(read(link).1.carries),
         Ok(_) => Ok(false),
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -263,21 +264,36 @@ fn carries(netlink: &mut Route, index: u32) -> io::Result<bool> {
 pub(crate) fn delete(netlink: &mut Route, index: u32) -> io::Result<()> {
     let message = LinkUnspec::new_with_index(index).build();
     match netlink.tell(RouteNetlinkMessage::DelLink(message), 0) {
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
         other => other,
     }
 }
 
-/// Completes the pod's end of a link: to be called in its namespace. What is there already
-/// is replaced.
+/// Completes the pod's end of a link, in the namespace that `netlink` is of; its number. What
+/// is there already is replaced.
 ///
 /// # Errors
-/// What the kernel says.
-pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
-    let mut netlink = Netlink::route()?;
-    let index = index(names::INSIDE)?;
+/// What the kernel says: `PermissionDenied` where IPv6 is turned off in there.
+pub(crate) fn complete_inside(netlink: &mut Route, wire: &Wire<'_>) -> io::Result<u32> {
+    let named = LinkUnspec::new_with_name(names::INSIDE).build();
+    let Some(RouteNetlinkMessage::NewLink(link)) = netlink.ask(RouteNetlinkMessage::GetLink(named))? else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let index = link.header.index;
     let replace = NLM_F_CREATE | NLM_F_REPLACE;
     let node = names::hardware(wire.address, End::Node);
+    if wire.address6.is_none() {
+        // Nor one that the kernel makes up, from which nothing would get anywhere. (Turned
+        // off altogether it would be by a file, which takes longer than all of this.)
+        let none = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let mut message = LinkUnspec::new_with_index(index).build();
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![none]));
+        match netlink.tell(RouteNetlinkMessage::SetLink(message), 0) {
+            // A kernel without IPv6.
+            Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {}
+            other => other?,
+        }
+    }
     let done = netlink.tell_each([
         (set_up(LOOPBACK), 0),
         (set_up(index), 0),
@@ -298,8 +314,9 @@ pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
         ),
     ])?;
     done.into_iter().collect::<io::Result<()>>()?;
-    ipv6(names::INSIDE, wire.address6.is_some())?;
-    let Some(address6) = wire.address6 else { return Ok(()) };
+    let Some(address6) = wire.address6 else {
+        return Ok(index);
+    };
     let mut address: AddressMessage = AddressMessageBuilder::<Ipv6Addr>::new()
         .address(address6, 128)
         .index(index)
@@ -319,7 +336,8 @@ pub(crate) fn complete_inside(wire: &Wire<'_>) -> io::Result<()> {
             replace,
         ),
     ])?;
-    done.into_iter().collect()
+    done.into_iter().collect::<io::Result<()>>()?;
+    Ok(index)
 }
 
 /// Gives the node an address of its own, on its loopback link.
@@ -338,20 +356,19 @@ pub(crate) fn own(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
 pub(crate) fn disown(netlink: &mut Route, address: Ipv4Addr) -> io::Result<()> {
     let message = RouteNetlinkMessage::DelAddress(address4(address, 32, LOOPBACK));
     match netlink.tell(message, 0) {
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EADDRNOTAVAIL as i32) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32) => Ok(()),
         other => other,
     }
 }
 
-/// Has an end of a link speak IPv6, or not: without an address of ours it would have the
-/// link-local one that the kernel makes up, and on the node a route for it among those of
-/// all other links, which takes the longer the more there are.
+/// Has the node's end of a link speak IPv6, or not: without an address of ours it would have
+/// the link-local one that the kernel makes up, and a route for it among those of all other
+/// links, which takes the longer the more there are.
 ///
 /// # Errors
 /// When it cannot be set.
-pub(crate) fn ipv6(name: &str, speaks: bool) -> io::Result<()> {
-    let key = format!("net/ipv6/conf/{name}/disable_ipv6");
-    write_sysctl(&key, if speaks { "0" } else { "1" }).map(drop)
+pub(crate) fn ipv6(settings: &OfLinks, name: &str, speaks: bool) -> io::Result<()> {
+    settings.set(Family::V6, name, "disable_ipv6", if speaks { "0" } else { "1" })
 }
 
 /// Gives the node's end of a link the gateway's IPv6 address, which every link has its own
@@ -425,11 +442,8 @@ fn loopback6(netlink: &mut Route, index: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// When it cannot be written; a link that is not there (yet) is none.
-pub(crate) fn loopback(name: &str, does: bool) -> io::Result<()> {
-    match fs::write(
-        format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"),
-        if does { "1" } else { "0" },
-    ) {
+pub(crate) fn loopback(settings: &OfLinks, name: &str, does: bool) -> io::Result<()> {
+    match settings.set(Family::V4, name, "route_localnet", if does { "1" } else { "0" }) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -488,46 +502,20 @@ pub(crate) fn neighbours(netlink: &mut Route) -> io::Result<Vec<(u32, IpAddr)>> 
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn settle(name: &str) -> io::Result<()> {
+pub(crate) fn settle(settings: &OfLinks, name: &str) -> io::Result<()> {
     // A route back by the same link is what a source must have: a second guard beside our
     // own. Nobody on such a link is told of better ways, or believed to know any.
-    let v4 = ["forwarding=1", "rp_filter=1", "accept_redirects=0", "send_redirects=0"];
-    let v6 = ["accept_ra=0", "accept_redirects=0"];
-    for (family, settings) in [("ipv4", &v4[..]), ("ipv6", &v6[..])] {
-        for (key, value) in settings.iter().filter_map(|setting| setting.split_once('=')) {
-            // No reading first: it is new, and this is part of what a pod waits for.
-            match fs::write(format!("/proc/sys/net/{family}/conf/{name}/{key}"), value) {
-                // A kernel without IPv6, or a node that has turned it off.
-                Err(error) if family == "ipv6" && error.kind() == io::ErrorKind::NotFound => break,
-                other => other.map_err(|error| io::Error::new(error.kind(), format!("{key} of {name}: {error}")))?,
-            }
-        }
+    for (family, key, value) in [
+        (Family::V4, "forwarding", "1"),
+        (Family::V4, "rp_filter", "1"),
+        (Family::V4, "accept_redirects", "0"),
+        (Family::V4, "send_redirects", "0"),
+        (Family::V6, "accept_ra", "0"),
+        (Family::V6, "accept_redirects", "0"),
+    ] {
+        settings.set(family, name, key, value)?;
     }
     Ok(())
-}
-
-/// A value below `/proc/sys`.
-///
-/// # Errors
-/// When it cannot be read.
-pub(crate) fn read_sysctl(key: &str) -> io::Result<String> {
-    let path = format!("/proc/sys/{key}");
-    let text = fs::read_to_string(&path);
-    text.map(|text| text.trim().to_owned())
-        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
-}
-
-/// Sets a value below `/proc/sys`, unless it is so already; whether it was changed.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub(crate) fn write_sysctl(key: &str, value: &str) -> io::Result<bool> {
-    let path = format!("/proc/sys/{key}");
-    if read_sysctl(key)? == value {
-        return Ok(false);
-    }
-    fs::write(&path, value).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
-    Ok(true)
 }
 
 fn set_up(index: u32) -> RouteNetlinkMessage {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -46,34 +46,38 @@ pub(crate) fn share() -> io::Result<()> {
     }
 }
 
-/// Makes a namespace of this name and runs `inside` in it; when that fails, the namespace
-/// is gone again. A file of that name without a namespace, as a crash leaves it, is used.
+/// Makes a namespace that has no name yet and ends when nobody holds it, and what `inside`
+/// makes in it.
 ///
 /// # Errors
 /// When the kernel refuses, or what `inside` says.
-pub(crate) fn create<T: Send>(name: &str, inside: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn fresh<T: Send>(inside: impl FnOnce() -> io::Result<T> + Send) -> io::Result<(File, T)> {
+    on_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        Ok((File::open("/proc/thread-self/ns/net")?, inside()?))
+    })
+}
+
+/// Gives a namespace a name. A file of that name without a namespace, as a crash leaves it,
+/// is used.
+///
+/// # Errors
+/// When the kernel refuses; the name is nobody's then.
+pub(crate) fn give(name: &str, namespace: &File) -> io::Result<()> {
     fs::create_dir_all(DIRECTORY)?;
     let path = path(name);
     match File::create_new(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_namespace(&path) => {}
         other => drop(other?),
     }
-    let made = on_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        mount(
-            Some("/proc/thread-self/ns/net"),
-            &path,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )?;
-        inside()
-    });
-    if made.is_err() {
+    let it = format!("/proc/self/fd/{}", namespace.as_raw_fd());
+    let none = None::<&str>;
+    let given = mount(Some(it.as_str()), &path, none, MsFlags::MS_BIND, none);
+    if given.is_err() {
         // What failed says more than what comes of tidying up.
         let _ = remove(name);
     }
-    made
+    Ok(given?)
 }
 
 /// Runs something inside a namespace.

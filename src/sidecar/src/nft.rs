@@ -183,16 +183,14 @@ fn run(text: &str) -> io::Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("run nft: {error}")))?;
-    if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(text.as_bytes())?;
-    }
+    let written = nft.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
     let ended = nft.wait_with_output()?;
-    if ended.status.success() {
-        Ok(())
-    } else {
+    if !ended.status.success() {
+        // Why it ended says more than that it has not read on.
         let said = String::from_utf8_lossy(&ended.stderr);
-        Err(io::Error::other(format!("nft: {}", said.trim())))
+        return Err(io::Error::other(format!("nft: {}", said.trim())));
     }
+    written.unwrap_or(Ok(()))
 }
 
 /// Changes elements: all, or none. An element that is there already is fine to add, one

@@ -4,38 +4,21 @@
 //! and shut out first; its link is put up when its other end is complete, so that a link
 //! that is down is one that somebody was not done with. Everything can be done twice.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use model::{NodePort, PodId};
+use model::{Bandwidth, PodId};
 
 use crate::desired::{Desired, PodSpec};
-use crate::forwards::{self, Installed};
+use crate::forwards;
 use crate::link::Link;
 use crate::names::{self, End};
 use crate::nft::{Element, Set};
 use crate::shape::{self, Change, Shaping};
 
-/// What this node has of ours.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// The elements in the table; nothing when there is no table, or not ours.
-    pub elements: Option<BTreeSet<Element>>,
-    /// Links that are called as pods' are, by name.
-    pub links: BTreeMap<String, Link>,
-    /// Namespaces that are called as pods' are, and whether there is one behind the name.
-    pub namespaces: BTreeMap<String, bool>,
-    /// Addresses that are led to a link, by its number.
-    pub routes: BTreeSet<(u32, IpAddr)>,
-    /// Addresses whose hardware is known for good, by the number of their link.
-    pub neighbours: BTreeSet<(u32, IpAddr)>,
-    /// Namespaces whose `resolv.conf` is as it shall be.
-    pub resolvers: BTreeSet<String>,
-    /// What holds traffic back.
-    pub shaping: Shaping,
-    /// Ports of the node that lead to pods.
-    pub forwards: BTreeMap<NodePort, Installed>,
-}
+mod observed;
+
+pub use observed::{Elements, Observed};
 
 /// One thing to be done for a pod. Each is complete in itself, and harmless when it is
 /// done already.
@@ -88,6 +71,8 @@ pub struct Plan {
     pub admit: Vec<(PodId, Vec<Element>)>,
     /// Pods that cannot be had, and why.
     pub problems: BTreeMap<PodId, String>,
+    /// Pods that are in order when all of that is done, and were not known to be.
+    pub ordered: Vec<PodId>,
 }
 
 impl Plan {
@@ -104,6 +89,7 @@ impl Plan {
             shape,
             admit,
             problems: _,
+            ordered: _,
         } = self;
         !table
             && shut.is_empty()
@@ -126,33 +112,42 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
         problems: desired.problems.clone(),
         ..Plan::default()
     };
-    let none = BTreeSet::new();
+    let none = Elements::default();
     let elements = observed.elements.as_ref().unwrap_or(&none);
-    let mut there: HashMap<&str, Vec<&Element>> = HashMap::new();
-    for element in elements {
-        there.entry(element.about()).or_default().push(element);
-    }
 
-    // Whose links and namespaces stay.
-    let mut kept_links = BTreeSet::new();
-    let mut kept_namespaces = BTreeSet::new();
+    // Whose links and namespaces stay; a link by the address that it is called after.
+    let mut kept_links = HashSet::new();
+    let mut kept_namespaces = HashSet::new();
     // A pod that cannot be had as it is wanted is shut, and what runs in it is left alone.
     for pod in desired.problems.keys().chain(&desired.unassigned) {
-        kept_namespaces.insert(names::namespace(*pod));
+        kept_namespaces.insert(*pod);
         let links = observed.links.iter().filter(|(_, seen)| owner(seen) == Some(*pod));
-        kept_links.extend(links.map(|(name, _)| name.clone()));
+        kept_links.extend(links.filter_map(|(name, _)| names::address_of_link(name)));
     }
-    let mut had = Vec::new();
+    // Whose elements have been seen to.
+    let mut had = HashSet::with_capacity(desired.pods.len());
+    let mut shaped = Vec::new();
+    let shapes = shapes(desired, observed);
     for pod in desired.pods.values() {
+        // Of most pods, most of the time.
+        if observed.in_order.get(&pod.id) == Some(pod) && !plan.table && !changed.contains(&pod.id) {
+            kept_links.insert(pod.address);
+            kept_namespaces.insert(pod.id);
+            had.insert(pod.address);
+            if shapes {
+                shaped.push((pod, observed.links.get(&names::link(pod.address))));
+            }
+            continue;
+        }
         let (link, namespace) = (names::link(pod.address), names::namespace(pod.id));
+        kept_namespaces.insert(pod.id);
         let made = observed.namespaces.get(&namespace) == Some(&true);
         let seen = match observed.links.get(&link) {
             // Whatever its alias says.
             Some(seen) if !is_ours(&link, seen) => {
                 let problem = format!("a link called {link} is there already, and not podgate's");
                 plan.problems.insert(pod.id, problem);
-                kept_namespaces.insert(namespace);
-                kept_links.insert(link);
+                kept_links.insert(pod.address);
                 continue;
             }
             // Of the one that had the address before.
@@ -163,19 +158,20 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
             seen => seen,
         };
         if seen.is_some() {
-            kept_links.insert(link.clone());
+            kept_links.insert(pod.address);
         }
-        had.push((pod, seen));
+        had.insert(pod.address);
+        shaped.push((pod, seen));
+        plan.ordered.push(pod.id);
         let steps = steps(pod, observed, seen, &namespace, made);
-        kept_namespaces.insert(namespace);
         if !steps.is_empty() {
             plan.pods.push((pod.id, steps));
         }
 
         let wanted = pod.rules.elements(&link, pod.address, pod.address6);
-        let has = there.remove(link.as_str()).unwrap_or_default();
-        // Of most pods, most of the time: both are in order.
-        if seen.is_some() && !plan.table && has.iter().copied().eq(&wanted) {
+        let has = || elements.about(&link);
+        // After a restart both are in order of most pods.
+        if seen.is_some() && !plan.table && has().eq(&wanted) {
             continue;
         }
         let keeps = !pod.domains.is_empty() && !changed.contains(&pod.id);
@@ -188,7 +184,7 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
                     false => wanted.contains(*element),
                 }
         };
-        let (stay, go): (Vec<&Element>, Vec<&Element>) = has.into_iter().partition(stays);
+        let (stay, go): (Vec<&Element>, Vec<&Element>) = has().partition(stays);
         // A pod that loses nothing but its way on gets another one, and may have lost much.
         // And while there was no table, it may have begun what it may not.
         if !go.is_empty() || plan.table {
@@ -210,10 +206,18 @@ pub fn plan(desired: &Desired, observed: &Observed, mtu: u32, changed: &BTreeSet
     plan.ports = forwards::changes(&desired.forwards, &observed.forwards);
     // While there was no table, nobody kept anybody out.
     plan.ports.all = plan.table && !desired.forwards.is_empty();
-    plan.shape = shape::changes(&had, desired.line, &observed.shaping);
+    if shapes {
+        plan.shape = shape::changes(&shaped, desired.line, &observed.shaping);
+    }
 
     // What is left is of pods that are gone; what was written in by others goes, too.
-    let mut left: Vec<Element> = there.into_values().flatten().cloned().collect();
+    let seen_to = |link: &&str| names::address_of_link(link).is_some_and(|address| had.contains(&address));
+    let strange: BTreeSet<&str> = elements.links().filter(|link| !seen_to(link)).collect();
+    let mut left: Vec<Element> = strange
+        .into_iter()
+        .flat_map(|link| elements.about(link))
+        .cloned()
+        .collect();
     plan.forget.extend(left.iter().filter_map(source));
     plan.shut.append(&mut left);
     plan.shut.sort_unstable_by(shutting);
@@ -252,13 +256,20 @@ fn steps(pod: &PodSpec, observed: &Observed, seen: Option<&Link>, namespace: &st
     steps
 }
 
+/// Whether any traffic is or shall be held back.
+fn shapes(desired: &Desired, observed: &Observed) -> bool {
+    let limited = |pod: &PodSpec| pod.bandwidth != Bandwidth::default();
+    observed.shaping != Shaping::default() || desired.pods.values().any(limited)
+}
+
 /// What is there and shall not be.
-fn remnants(observed: &Observed, links: &BTreeSet<String>, namespaces: &BTreeSet<String>) -> Vec<Remnant> {
+fn remnants(observed: &Observed, links: &HashSet<Ipv4Addr>, namespaces: &HashSet<PodId>) -> Vec<Remnant> {
     let mut by_pod: BTreeMap<PodId, Remnant> = BTreeMap::new();
     let mut others = Vec::new();
     for (name, seen) in &observed.links {
+        let kept = names::address_of_link(name).is_some_and(|address| links.contains(&address));
         // Somebody else's is left alone, whatever it is called.
-        if links.contains(name) || !is_ours(name, seen) {
+        if kept || !is_ours(name, seen) {
             continue;
         }
         let pod = owner(seen);
@@ -272,9 +283,9 @@ fn remnants(observed: &Observed, links: &BTreeSet<String>, namespaces: &BTreeSet
             }),
         }
     }
-    for name in observed.namespaces.keys().filter(|name| !namespaces.contains(*name)) {
+    for name in observed.namespaces.keys() {
         let pod = name.strip_prefix(names::NAMESPACE).and_then(|id| id.parse().ok());
-        if let Some(pod) = pod {
+        if let Some(pod) = pod.filter(|pod| !namespaces.contains(pod)) {
             by_pod.entry(pod).or_default().namespace = Some(name.clone());
         }
     }

@@ -20,8 +20,10 @@ pub struct Rules {
     pub egress: EgressMode,
     /// Where a restricted one may go; without ports, to all of them with every protocol.
     pub to: Vec<(IpNet, Option<Ports>)>,
-    /// Who may reach it, besides the node.
+    /// Who may reach it, besides the edges and the node.
     pub from: Vec<IpNet>,
+    /// Whether the edges may.
+    pub from_edges: bool,
     /// Whether the node may.
     pub from_node: bool,
     /// Which of its ports may be reached; all of them without.
@@ -30,15 +32,14 @@ pub struct Rules {
 
 impl Rules {
     /// The rules of a policy. `default` is what a pod may reach whose policy does not say,
-    /// `edges` where the edges are, `internal` the networks that policies name, and `pods`
-    /// the addresses of a pod by its owner and name.
+    /// `internal` the networks that policies name, and `pods` the addresses of a pod by its
+    /// owner and name.
     ///
     /// # Errors
     /// For people: a network that nobody has defined.
     pub fn of(
         policy: &NetworkPolicy,
         default: EgressMode,
-        edges: &[IpNet],
         internal: &BTreeMap<Name, Vec<IpNet>>,
         pods: impl Fn(&Name, &Name) -> Vec<IpNet>,
     ) -> Result<Self, String> {
@@ -46,12 +47,13 @@ impl Rules {
             egress: policy.egress.mode(default),
             to: Vec::new(),
             from: Vec::new(),
+            from_edges: false,
             from_node: false,
             ports: policy.ingress.ports.clone(),
         };
         for source in policy.ingress.sources() {
             match source {
-                IngressSource::Edges => rules.from.extend(edges),
+                IngressSource::Edges => rules.from_edges = true,
                 IngressSource::Node => rules.from_node = true,
                 IngressSource::Any => {
                     rules.from.push(Ipv4Net::default().into());
@@ -90,12 +92,14 @@ impl Rules {
         let ports = self.ports.as_ref();
         let from: Vec<_> = self.from.iter().map(|from| (*from, ports.cloned())).collect();
         put(&mut all, link, &from, IN, IN_ALL);
-        if self.from_node {
+        for (is, some, every) in [
+            (self.from_edges, Set::InEdges, Set::InEdgesAll),
+            (self.from_node, Set::InNode, Set::InNodeAll),
+        ] {
             match ports {
-                Some(ports) => all.extend(ports.spans().iter().map(|span| Element::node_ports(link, *span))),
-                None => {
-                    all.insert(Element::link(Set::InNodeAll, link));
-                }
+                _ if !is => {}
+                Some(ports) => all.extend(ports.spans().iter().map(|span| Element::own_ports(some, link, *span))),
+                None => drop(all.insert(Element::link(every, link))),
             }
         }
         let chain = match self.egress {
@@ -119,11 +123,12 @@ impl Rules {
     }
 
     /// Whether a connection that somebody opened to a pod may go on under these; `None`
-    /// for its node.
-    pub(crate) fn lets_in(&self, from: Option<IpAddr>, protocol: u8, port: u16) -> bool {
+    /// for its node. `edges` is where the edges are.
+    pub(crate) fn lets_in(&self, from: Option<IpAddr>, protocol: u8, port: u16, edges: &[IpNet]) -> bool {
+        let within = |networks: &[IpNet], from| networks.iter().any(|network| network.contains(&from));
         let source = match from {
             None => self.from_node,
-            Some(from) => self.from.iter().any(|network| network.contains(&from)),
+            Some(from) => within(&self.from, from) || (self.from_edges && within(edges, from)),
         };
         source && self.ports.as_ref().is_none_or(|ports| has(ports, protocol, port))
     }
@@ -227,6 +232,7 @@ mod tests {
             egress: EgressMode::Restricted,
             to: to.iter().map(rule).collect(),
             from: vec!["192.0.2.0/24".parse().expect("a network")],
+            from_edges: true,
             from_node: true,
             ports: None,
         }
@@ -267,8 +273,15 @@ mod tests {
         assert!(!rules.lets_out(to("10.2.3.4"), 6, 80));
         assert!(rules.lets_out(to("192.0.2.1"), 1, 0));
         assert!(!rules.lets_out(to("192.0.2.2"), 6, 443));
-        assert!(rules.lets_in(None, 6, 22) && rules.lets_in(Some(to("192.0.2.9")), 6, 22));
-        assert!(!rules.lets_in(Some(to("198.51.100.1")), 6, 22));
+        let edges: [IpNet; 1] = ["198.51.100.8/29".parse().expect("a network")];
+        let lets_in = |rules: &Rules, from: Option<&str>| rules.lets_in(from.map(to), 6, 22, &edges);
+        assert!(lets_in(&rules, None) && lets_in(&rules, Some("192.0.2.9")));
+        assert!(lets_in(&rules, Some("198.51.100.9")) && !lets_in(&rules, Some("198.51.100.1")));
+        let not_edges = Rules {
+            from_edges: false,
+            ..rules.clone()
+        };
+        assert!(!lets_in(&not_edges, Some("198.51.100.9")));
         let open = Rules {
             egress: EgressMode::Open,
             ..rules

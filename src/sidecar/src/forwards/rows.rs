@@ -204,9 +204,7 @@ mod tests {
 
     fn pod(last: u8) -> PodSpec {
         let policy = Default::default();
-        let rules = Rules::of(&policy, model::EgressMode::Open, &[], &BTreeMap::new(), |_, _| {
-            Vec::new()
-        });
+        let rules = Rules::of(&policy, model::EgressMode::Open, &BTreeMap::new(), |_, _| Vec::new());
         PodSpec {
             id: PodId::new(),
             address: Ipv4Addr::new(10, 100, 0, last),

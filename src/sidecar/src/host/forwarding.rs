@@ -28,6 +28,7 @@ use crate::names;
 use crate::netlink::Netlink;
 use crate::nft::Guard;
 use crate::shape::Way;
+use crate::sysctl;
 
 /// What the machine forwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Forwarding {
     /// # Errors
     /// When the kernel cannot be asked.
     pub(super) fn look(route: &mut Netlink<RouteNetlinkMessage>, six: bool) -> io::Result<Self> {
-        let is_on = |key: &str| link::read_sysctl(key).map(|value| value != "0");
+        let is_on = |key: &str| sysctl::read(key).map(|value| value != "0");
         let links = link::list(route, "")?;
         let named = |index: u32| links.iter().find(|(_, link)| link.index == index);
         let mut seen = Self {
@@ -124,7 +125,7 @@ pub(super) fn turn(seen: &Forwarding, before: &Guard, six: bool) -> Turn {
 pub(super) fn turn_on(links: &[String]) -> io::Result<()> {
     for name in links {
         let key = format!("net/ipv4/conf/{name}/forwarding");
-        if gone(link::write_sysctl(&key, "1"))? == Some(true) && !name.starts_with(names::LINK) {
+        if gone(sysctl::write(&key, "1"))? == Some(true) && !name.starts_with(names::LINK) {
             tracing::info!(sysctl.key = key, sysctl.value = "1", "set for pods");
         }
     }
@@ -137,11 +138,11 @@ pub(super) fn turn_on(links: &[String]) -> io::Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub(super) fn turn_off(links: &BTreeSet<String>) -> io::Result<()> {
-    if link::read_sysctl("net/ipv4/ip_forward")? != "0" {
+    if sysctl::read("net/ipv4/ip_forward")? != "0" {
         return Ok(());
     }
     for name in links {
-        gone(link::write_sysctl(&format!("net/ipv4/conf/{name}/forwarding"), "0"))?;
+        gone(sysctl::write(&format!("net/ipv4/conf/{name}/forwarding"), "0"))?;
     }
     Ok(())
 }
@@ -156,8 +157,8 @@ pub(super) fn turn_on6(seen: &Forwarding) -> io::Result<()> {
         // What routers have advertised to a link is forgotten when forwarding is turned on,
         // unless it takes advertisements all the same.
         let key = format!("net/ipv6/conf/{name}/accept_ra");
-        if gone(link::read_sysctl(&key))?.as_deref() == Some("1") {
-            link::write_sysctl(&key, "2")?;
+        if gone(sysctl::read(&key))?.as_deref() == Some("1") {
+            sysctl::write(&key, "2")?;
             tracing::info!(
                 sysctl.key = key,
                 sysctl.value = "2",
@@ -169,14 +170,14 @@ pub(super) fn turn_on6(seen: &Forwarding) -> io::Result<()> {
     for name in seen.links.keys().map(String::as_str).chain(["lo"]) {
         let key = format!("net/ipv6/conf/{name}/forwarding");
         // A link may have no IPv6 at all.
-        if let Some(value) = gone(link::read_sysctl(&key))? {
+        if let Some(value) = gone(sysctl::read(&key))? {
             were.push((key, value == "0"));
         }
     }
-    link::write_sysctl(ALL, "1")?;
+    sysctl::write(ALL, "1")?;
     tracing::info!(sysctl.key = ALL, sysctl.value = "1", "set for pods");
     for (key, _) in were.iter().filter(|(_, off)| *off) {
-        gone(link::write_sysctl(key, "0"))?;
+        gone(sysctl::write(key, "0"))?;
     }
     Ok(())
 }

@@ -5,13 +5,13 @@
 //! more than the table holds is no fault either, as they seldom all use them. What is said
 //! is when one pod alone could take half of it, and when it is nearly full.
 
-use crate::link;
 use crate::nft::Base;
+use crate::sysctl;
 
 /// What an operator should know, if anything.
 pub(super) fn crowded(base: &Base) -> Option<String> {
     let read = |name| {
-        let text = link::read_sysctl(&format!("net/netfilter/{name}")).ok()?;
+        let text = sysctl::read(&format!("net/netfilter/{name}")).ok()?;
         text.parse().ok()
     };
     complaint(

@@ -45,6 +45,10 @@ sets! {
     In4All = "in4_all";
     /// Which IPv6 sources may reach all of a pod.
     In6All = "in6_all";
+    /// Which port of a pod the edges may reach.
+    InEdges = "in_edges";
+    /// Pods that the edges may reach.
+    InEdgesAll = "in_edges_all";
     /// Which port of a pod its node may reach.
     InNode = "in_node";
     /// Pods that their node may reach.
@@ -108,6 +112,7 @@ impl Set {
                 | Self::In6
                 | Self::In4All
                 | Self::In6All
+                | Self::InEdges
                 | Self::InNode
                 | Self::Out4
                 | Self::Out6
@@ -269,12 +274,12 @@ impl Element {
         }
     }
 
-    /// Ports of a pod that its node may reach.
-    pub fn node_ports(link: &str, span: PortSpan) -> Self {
+    /// Ports of a pod in a set of such.
+    pub fn own_ports(set: Set, link: &str, span: PortSpan) -> Self {
         let (mut key, mut end) = (link_key(link), link_key(link));
         put_span(&mut key, &mut end, span);
         Self {
-            set: Set::InNode,
+            set,
             key: key.into(),
             end: Some(end.into()),
             value: Value::Nothing,

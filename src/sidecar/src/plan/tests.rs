@@ -1,14 +1,14 @@
 //! Whatever happens to a node, and whenever its agent is killed: what is done is safe at
 //! every moment, and in the end all is as it shall be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use model::{Bandwidth, DomainRule, EgressMode, PodId, Ports};
 use proptest::prelude::*;
 
-use super::{Observed, Plan, Step, plan};
+use super::{Elements, Observed, Plan, Step, plan};
 use crate::desired::{Desired, PodSpec};
 use crate::names;
 use crate::nft::{Element, Set};
@@ -153,6 +153,7 @@ fn rules(policy: usize) -> (Rules, Arc<[DomainRule]>) {
             .map(|to| (to.parse().expect("a network"), None))
             .collect(),
         from: vec!["10.9.0.0/24".parse().expect("a network")],
+        from_edges: policy < 3,
         from_node: policy.is_multiple_of(2),
         ports: None,
     };
@@ -232,7 +233,8 @@ impl Node {
                 }
             }
             Event::Delete(pod) => drop(self.pods.remove(&pod)),
-            Event::Mtu(mtu) => self.mtu = mtu,
+            // Which takes another look, as whatever others do.
+            Event::Mtu(mtu) => (self.mtu, self.machine.observed.in_order) = (mtu, HashMap::new()),
             Event::Six(six) => self.six = six,
             Event::Learn(pod, host) => self.learn(pod, host),
             Event::Damage(slot, nth, damage) => self.damage(slot, nth, damage),
@@ -269,6 +271,7 @@ impl Node {
     fn damage(&mut self, slot: usize, nth: usize, damage: Damage) {
         let name = names::link(address(slot));
         let machine = &mut self.machine;
+        machine.observed.in_order.clear();
         let namespaces: Vec<String> = machine.observed.namespaces.keys().cloned().collect();
         let namespace = &namespaces[nth % namespaces.len()];
         let had: BTreeSet<IpAddr> = machine.observed.routes.iter().map(|(_, to)| *to).collect();
@@ -309,7 +312,11 @@ impl Node {
             Damage::NeighbourGone => drop(remove_nth(&mut machine.observed.neighbours, nth)),
             Damage::ElementGone => {
                 if let Some(elements) = &mut machine.observed.elements {
-                    remove_nth(elements, nth * 5);
+                    let all: Vec<Element> = elements.iter().cloned().collect();
+                    let gone = all.get((nth * 5).checked_rem(all.len()).unwrap_or_default());
+                    if let Some(gone) = gone {
+                        elements.remove(gone);
+                    }
                 }
             }
             Damage::ElementWritten => {
@@ -355,7 +362,12 @@ impl Node {
             flows,
             ..
         } = &mut self.machine;
-        let sources: BTreeSet<IpAddr> = seen.elements.iter().flatten().filter_map(super::source).collect();
+        let sources: BTreeSet<IpAddr> = seen
+            .elements
+            .iter()
+            .flat_map(Elements::iter)
+            .filter_map(super::source)
+            .collect();
         let links = seen.links.iter().filter(|(_, link)| made.contains(&link.index));
         let mut traced: BTreeSet<IpAddr> = links
             .filter_map(|(name, _)| names::address_of_link(name).map(IpAddr::V4))
@@ -381,7 +393,7 @@ impl Node {
         self.leaves_others_alone(&plan)?;
         self.keeps_what_was_learned(&plan, &desired, &changed)?;
         self.machine.is_closed()?;
-        let problems = plan.problems.clone();
+        let (problems, ordered) = (plan.problems.clone(), plan.ordered.clone());
         let things = things(plan);
         let killed = stop < things.len();
         let mut shut = false;
@@ -395,9 +407,14 @@ impl Node {
         }
         if killed {
             self.domains.clear();
+            self.machine.observed.in_order.clear();
             self.lose_trace();
             return Ok(());
         }
+        // As `Kernel::apply` does.
+        let in_order = &mut self.machine.observed.in_order;
+        in_order.retain(|pod, spec| desired.pods.get(pod) == Some(spec));
+        in_order.extend(ordered.into_iter().map(|pod| (pod, desired.pods[&pod].clone())));
         self.taken.clear();
         for pod in desired.pods.values() {
             let link = names::link(pod.address);
@@ -428,7 +445,7 @@ impl Node {
     /// Learned elements stay with the link and the pod that learned them, while it has
     /// names and lost none.
     fn keeps_what_was_learned(&self, plan: &Plan, desired: &Desired, changed: &BTreeSet<PodId>) -> Result<(), String> {
-        let elements = self.machine.observed.elements.iter().flatten();
+        let elements = self.machine.observed.elements.iter().flat_map(Elements::iter);
         for element in elements.filter(|element| element.set.is_learned()) {
             let Some((by, index)) = self.machine.learned.get(element) else {
                 return Err(format!("{element:?} was never learned"));
@@ -471,7 +488,7 @@ impl Node {
         let wanted: BTreeSet<Element> = had
             .flat_map(|pod| pod.rules.elements(&names::link(pod.address), pod.address, pod.address6))
             .collect();
-        let elements = self.machine.observed.elements.iter().flatten();
+        let elements = self.machine.observed.elements.iter().flat_map(Elements::iter);
         let there: BTreeSet<Element> = elements.filter(|element| !element.set.is_learned()).cloned().collect();
         if there == wanted {
             Ok(())
@@ -506,8 +523,12 @@ proptest! {
             node.turn(stop).map_err(TestCaseError::fail)?;
         }
         node.turn(UNDISTURBED).map_err(TestCaseError::fail)?;
-        let left = plan(&node.desired(), &node.machine.observed, node.mtu, &BTreeSet::new());
-        prop_assert!(left.is_empty(), "{left:#?}");
+        // Whatever is remembered, and looked at anew.
+        for _ in 0..2 {
+            let left = plan(&node.desired(), &node.machine.observed, node.mtu, &BTreeSet::new());
+            prop_assert!(left.is_empty(), "{left:#?}");
+            node.machine.observed.in_order.clear();
+        }
         prop_assert!(node.has_theirs());
         if node.pods.values().all(|(_, policy)| *policy == 0) {
             let Machine { observed, made, .. } = &node.machine;

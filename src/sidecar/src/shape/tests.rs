@@ -44,7 +44,6 @@ fn pod(last: u8, max: &str) -> PodSpec {
         rules: Rules::of(
             &Default::default(),
             model::EgressMode::Open,
-            &[],
             &Default::default(),
             |_, _| Vec::new(),
         )

@@ -10,7 +10,7 @@ use crate::desired::{Desired, PodSpec};
 use crate::link::Link;
 use crate::names::{self, End};
 use crate::nft::{Element, Set};
-use crate::plan::{Observed, Plan, Step, source};
+use crate::plan::{Elements, Observed, Plan, Step, source};
 use crate::shape::{Change, Detour, Lane, Way};
 
 /// One thing that a kill comes before or after.
@@ -112,7 +112,7 @@ impl Machine {
     pub(super) fn act(&mut self, thing: Thing, desired: &Desired, mtu: u32) -> Result<(), String> {
         let pod = |id: PodId| desired.pods.get(&id).ok_or_else(|| format!("{id} is not to be had"));
         match thing {
-            Thing::Table => self.observed.elements = Some(BTreeSet::new()),
+            Thing::Table => self.observed.elements = Some(Elements::default()),
             Thing::Shut(elements) => {
                 let there = self.observed.elements.as_mut().ok_or("no table")?;
                 for element in elements {
@@ -299,6 +299,7 @@ impl Machine {
             elements: _,
             shaping: _,
             forwards: _,
+            in_order: _,
         } = &self.observed;
         let (name, namespace) = (names::link(pod.address), names::namespace(pod.id));
         let link = links.get(&name).ok_or(format!("there is no {name}"))?;
@@ -329,7 +330,7 @@ impl Machine {
 
     /// The elements by which a link may be sent from.
     pub(super) fn sources(&self, link: &str) -> impl Iterator<Item = &Element> {
-        let elements = self.observed.elements.iter().flatten();
+        let elements = self.observed.elements.iter().flat_map(Elements::iter);
         elements.filter(move |element| matches!(element.set, Set::Src4 | Set::Src6) && element.about() == link)
     }
 
