@@ -20,17 +20,31 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 
 /// The networks whose proxies are believed about their clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Networks);
+pub struct TrustedProxies {
+    believed: Networks,
+    never: Networks,
+}
 
 impl TrustedProxies {
     /// Trusts these networks.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(Networks::new(networks))
+        Self {
+            believed: Networks::new(networks),
+            never: Networks::default(),
+        }
+    }
+
+    /// Trusts nobody in these, whatever network they lie in: whoever runs there is a stranger.
+    pub fn but(self, strangers: impl IntoIterator<Item = IpNet>) -> Self {
+        Self {
+            never: Networks::new(strangers),
+            ..self
+        }
     }
 
     /// Whether `address` is a trusted proxy.
     pub fn trust(&self, address: IpAddr) -> bool {
-        self.0.contains(address)
+        self.believed.contains(address) && !self.never.contains(address)
     }
 }
 
@@ -143,6 +157,15 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_pod_is_no_proxy_wherever_pods_are() {
+        let trusted =
+            proxies().but([ip("10.100.0.0"), ip("10.100.128.0")].map(|net| IpNet::new(net, 17).expect("a network")));
+        for (address, expected) in [("10.99.0.1", true), ("10.100.0.2", false), ("10.100.200.2", false)] {
+            assert_eq!(trusted.trust(ip(address)), expected, "{address}");
+        }
     }
 
     #[test]

@@ -189,6 +189,7 @@ fn load(
     let mut sidecar = section("sidecar");
     let pods = PodNetwork {
         cidr: POD_CIDR.parse().expect("a network"),
+        cidr6: None,
         ports: sidecar.parse("port_range").unwrap_or_default(),
         node: sidecar.parse("node"),
     };

@@ -1,6 +1,7 @@
 //! What the whole of podgate does on one machine: pods by the API, policies, restarts, other software.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -45,6 +46,42 @@ async fn a_pod_made_by_the_api_serves_what_runs_in_it() {
         (next["address"] == address.to_string()).then_some(())
     })
     .await;
+}
+
+/// What asks for a service by its public name from a pod comes to the edge on the node, and by
+/// it to the pod: itself, if it is its own.
+#[tokio::test]
+async fn a_pod_reaches_itself_by_its_public_name() {
+    let mut site = Site::start(&[]).await;
+    let (path, pod) = site.pod("myproject").await;
+    let inside = machine(&pod);
+    serve(&inside);
+    let service = json!({"name": "app", "port": 3000, "visibility": "public"});
+    site.api.ok(Method::POST, &format!("{path}/services"), service).await;
+    let ask = || {
+        inside.run(|| {
+            let to = SocketAddr::from(([192, 0, 2, 1], 8000));
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(1)).ok()?;
+            let host = edge::host("app-myproject-john");
+            write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            Some(answer)
+        })
+    };
+    assert_eq!(ask(), None, "nobody listens there");
+    let own = site.podgate.http.address;
+    site.podgate
+        .edit_config(|text| text.replace(&format!("\"{own}\""), &format!("\"{own}\", \"192.0.2.1:8000\"")));
+    site.podgate.restart().await;
+    let answered = |answer: String| answer.ends_with("from here").then_some(());
+    until("the service to answer", async || ask().and_then(answered)).await;
+    let policy = json!({"egress": {"mode": "restricted"}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    until("the policy to be in force", async || ask().is_none().then_some(())).await;
+    let policy = json!({"egress": {"mode": "restricted", "cidrs": ["192.0.2.1:8000"]}});
+    site.api.ok(Method::PUT, &format!("{path}/policy"), policy).await;
+    until("the service to answer", async || ask().and_then(answered)).await;
 }
 
 #[tokio::test]

@@ -20,6 +20,9 @@ pub(crate) const NODE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 /// The edge on another machine, as the node sees it.
 pub(crate) const EDGE: [&str; 2] = ["10.9.0.2", "fd00:e::2"];
 
+/// Where the node's own edge listens.
+pub(crate) const OWN_EDGE: [&str; 2] = ["192.0.2.1:443", "[::]:8443"];
+
 /// This thread as a node.
 pub(crate) struct Node {
     pub(crate) kernel: Kernel,
@@ -64,6 +67,7 @@ impl Node {
             connections: 100,
             opening: 500,
             edges: edges(),
+            own_edge: OWN_EDGE.map(|at| at.parse().expect(at)).into(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use integration::machine::{self, Machine, ask_again};
 
-use crate::node::{EDGE, FAR, FARTHER, GATEWAY, NODE, Node, Pod, at, rules};
+use crate::node::{EDGE, FAR, FARTHER, GATEWAY, NODE, Node, OWN_EDGE, Pod, at, rules};
 
 const OPEN: &str = "{}";
 const RESTRICTED: &str = r#"{"egress": {"mode": "restricted",
@@ -148,6 +148,49 @@ fn each_way_is_open_or_closed_as_the_policy_says() {
     // Outside, a pod is its node.
     let [v4, v6] = at(FAR, 80).map(|to| open.machine().tcp(to).expect("open"));
     assert_eq!([v4.to_string(), v6.to_string()], NODE);
+}
+
+/// What has a public name on this node is reached by it from pods, as from anywhere; by no
+/// other protocol, at no other address, and only where the policy lets the pod go there.
+#[test]
+fn the_nodes_own_edge_is_reached_where_the_policy_goes_there() {
+    let mut node = Node::start();
+    let open = node.want(5, rules(OPEN));
+    let restricted = node.want(6, rules(RESTRICTED));
+    let listed = node.want(
+        7,
+        rules(r#"{"egress": {"mode": "restricted", "cidrs": ["192.0.2.1:443", "[2001:db8::1]:8443"]}}"#),
+    );
+    node.reconcile();
+    let to = |address: &str| address.parse::<SocketAddr>().expect(address);
+    let [first, every] = OWN_EDGE.map(to);
+    // Its own services listen as the edge does, beside it.
+    let here = Machine::here("node");
+    here.answer(&[first, every, to("10.9.0.1:443"), to("0.0.0.0:22")]);
+    for (at, by_open, by_listed) in [
+        ("192.0.2.1:443", true, true),
+        ("192.0.2.1:8443", true, false),
+        ("[2001:db8::1]:8443", true, true),
+        ("10.9.0.1:8443", true, false),
+        ("169.254.1.1:8443", true, false),
+        ("10.9.0.1:443", false, false),
+        ("[2001:db8::1]:443", false, false),
+        ("192.0.2.1:22", false, false),
+    ] {
+        let at = to(at);
+        let is = [&open, &listed, &restricted].map(|pod| pod.machine().tcp(at).is_some());
+        assert_eq!(is, [by_open, by_listed, false], "{at}");
+        let is = [&open, &listed, &restricted].map(|pod| pod.machine().udp(at).is_some());
+        assert_eq!(is, [false; 3], "{at}, by UDP");
+    }
+    // It is the pod that comes there, and not its node.
+    assert_eq!(open.machine().tcp(first), Some(open.address.into()));
+    // A policy that does not go there any more ends what goes there.
+    let held = open.machine().connect(at(NODE, every.port())[0]).expect("open");
+    assert!(ask_again(&held).is_ok());
+    node.desired.pods.insert(open.id, open.spec(rules(RESTRICTED)));
+    node.reconcile();
+    assert!(ask_again(&held).is_err());
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Node {
             connections: 1_000_000,
             opening: 1_000_000,
             edges: Vec::new(),
+            own_edge: Vec::new(),
         };
         let around = Surroundings {
             pods: base.pods,

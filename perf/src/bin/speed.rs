@@ -118,6 +118,7 @@ impl Node {
             connections: 1000,
             opening: 1000,
             edges: Vec::new(),
+            own_edge: Vec::new(),
         };
         Ok(Self {
             kernel: Kernel::open(base)?,

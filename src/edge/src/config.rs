@@ -119,6 +119,8 @@ pub struct Sections<'a> {
 pub struct PodNetwork {
     /// `sidecar.pod_cidr`: where pods live.
     pub cidr: IpNet,
+    /// `sidecar.pod_cidr6`.
+    pub cidr6: Option<IpNet>,
     /// `sidecar.port_range`: ports of nodes that lead to pods.
     pub ports: PortRange,
     /// `sidecar.node`: the node that this machine is.
@@ -162,7 +164,7 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
     let health = health(edge);
     let options = Options {
         host_template: edge.parse("host_template").unwrap_or_default(),
-        trusted_proxies: TrustedProxies::new(edge.list("trusted_proxies").unwrap_or_default()),
+        trusted_proxies: trusted_proxies(edge, pods),
         targets: targets(edge, pods),
         max_connections: integer(edge, "max_connections", 1, 10_000_000).unwrap_or(50_000),
         max_connections_per_address: integer(edge, "max_connections_per_address", 1, 10_000_000).unwrap_or(2_000),
@@ -186,6 +188,15 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
         );
     }
     (fixed, options)
+}
+
+fn trusted_proxies(edge: &mut Section<'_>, pods: &PodNetwork) -> TrustedProxies {
+    let trusted = TrustedProxies::new(edge.list("trusted_proxies").unwrap_or_default());
+    match pods.node {
+        // Its own pods come with their own addresses.
+        Some(_) => trusted.but([Some(pods.cidr), pods.cidr6].into_iter().flatten()),
+        None => trusted,
+    }
 }
 
 fn targets(edge: &mut Section<'_>, pods: &PodNetwork) -> TargetPolicy {

@@ -194,12 +194,14 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let cidr = sidecar_section
         .parse::<IpNet>("pod_cidr")
         .or_else(|| POD_CIDR.parse().ok());
-    let pods = PodNetwork {
+    let mut pods = PodNetwork {
         cidr: cidr.unwrap_or_default(),
+        cidr6: None,
         ports: sidecar_section.parse("port_range").unwrap_or_default(),
         node: sidecar_section.parse("node"),
     };
     let sidecar = sidecar::Config::read(&mut sidecar_section, pods.node.clone(), cidr, pods.ports);
+    pods.cidr6 = sidecar.as_ref().and_then(|it| it.pods6()).map(IpNet::V6);
 
     let mut acme_section = section("acme");
     let acme = with_acme.then(|| certs::Config::read(&mut acme_section));
@@ -220,6 +222,10 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
     let dns_target = dns_target_of(&mut sections.edge);
     let pid_file = pid_file_of(&mut sections.edge, &store);
     let (fixed, options) = edge::config::read(&mut sections);
+    let sidecar = match with_edge {
+        true => sidecar.map(|it| it.beside_edge([&fixed.http, &fixed.https].into_iter().flatten().copied())),
+        false => sidecar,
+    };
     let mut dns_section = section("dns");
     let dns = dns::Config::read(&mut dns_section, &options.domain, dns_target);
     if acme.as_ref().is_some_and(certs::Config::needs_dns) && dns.provider.is_none() && dns_section.is_clean() {

@@ -96,6 +96,7 @@ impl Config {
             connections: count(section, "connections", CONNECTIONS),
             opening: count(section, "opening", OPENING),
             edges: section.list("edges").unwrap_or_default(),
+            own_edge: Vec::new(),
         };
         let around = Surroundings {
             pods,
@@ -147,6 +148,12 @@ impl Config {
         ))
     }
 
+    /// The same beside an edge on this machine that listens there: pods may reach it.
+    pub fn beside_edge(mut self, listens: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.base.own_edge.extend(listens);
+        self
+    }
+
     /// `pod_cidr6`.
     pub fn pods6(&self) -> Option<Ipv6Net> {
         self.base.pods6
@@ -162,6 +169,7 @@ pub(crate) fn base(pods: Ipv4Net) -> Base {
         connections: CONNECTIONS,
         opening: OPENING,
         edges: Vec::new(),
+        own_edge: Vec::new(),
     }
 }
 
@@ -243,6 +251,7 @@ mod tests {
             connections: 16_384,
             opening: 1_000,
             edges: Vec::new(),
+            own_edge: Vec::new(),
         };
         assert_eq!(config.base, base);
         let around = Surroundings {

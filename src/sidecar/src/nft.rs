@@ -1,6 +1,7 @@
 //! The packet filter: one table that never changes, and the elements of its sets, which
 //! are all that a pod is to it.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -84,6 +85,8 @@ pub struct Base {
     pub opening: u32,
     /// Where the edges are.
     pub edges: Vec<IpNet>,
+    /// Where this node's own edge listens, if it has one.
+    pub own_edge: Vec<SocketAddr>,
 }
 
 /// The gateway of pods that have IPv6 addresses: any link has its own.
@@ -109,6 +112,20 @@ impl Base {
     fn within6(&self) -> Option<Ipv6Addr> {
         let first = self.pods6?.network();
         Some(Ipv6Addr::from_bits(first.to_bits() | 1))
+    }
+
+    /// Where pods find the node's own edge by addresses of a family, all of which are given.
+    fn own_edge(&self, all: IpNet) -> String {
+        let at = |listens: &SocketAddr| match listens.ip() {
+            ip if ip.is_loopback() => None,
+            // One that listens everywhere takes both families (ipv6(7), IPV6_V6ONLY).
+            IpAddr::V6(ip) if ip.is_unspecified() => Some(format!("{all} . {}", listens.port())),
+            IpAddr::V4(ip) if ip.is_unspecified() && all.addr().is_ipv4() => {
+                Some(format!("{all} . {}", listens.port()))
+            }
+            ip => (all.addr().is_ipv4() == ip.is_ipv4()).then(|| format!("{ip} . {}", listens.port())),
+        };
+        elements_of(&self.own_edge.iter().filter_map(at).collect())
     }
 
     /// A name that no table of another text or other settings has.
@@ -137,11 +154,7 @@ impl Base {
         });
         let edges = |is_of: fn(&IpNet) -> bool| {
             let of: Vec<IpNet> = self.edges.iter().copied().filter(is_of).collect();
-            let all: Vec<String> = IpNet::aggregate(&of).iter().map(IpNet::to_string).collect();
-            match all.is_empty() {
-                true => String::new(),
-                false => format!("elements = {{ {} }}", all.join(", ")),
-            }
+            elements_of(&IpNet::aggregate(&of).iter().map(IpNet::to_string).collect())
         };
         include_str!("nft/table.nft")
             .replace("@GATEWAY4@", &self.gateway.to_string())
@@ -149,11 +162,22 @@ impl Base {
             .replace("@PODS4@", &self.pods.to_string())
             .replace("@PODS6@", &masquerade6.unwrap_or_default())
             .replace("@LOOP6@", &loop6.unwrap_or_default())
+            .replace("@OWN_EDGE4@", &self.own_edge(Ipv4Net::default().into()))
+            .replace("@OWN_EDGE6@", &self.own_edge(Ipv6Net::default().into()))
             .replace("@EDGES4@", &edges(|edge| edge.addr().is_ipv4()))
             .replace("@EDGES6@", &edges(|edge| edge.addr().is_ipv6()))
             .replace("@CONNECTIONS@", &self.connections.to_string())
             .replace("@RATE@", &self.opening.to_string())
             .replace("@BURST@", &self.opening.saturating_mul(2).to_string())
+    }
+}
+
+/// A set's elements as `nft` takes them.
+fn elements_of(all: &BTreeSet<String>) -> String {
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!("elements = {{ {} }}", all.join(", ")),
     }
 }
 

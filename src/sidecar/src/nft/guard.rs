@@ -142,6 +142,7 @@ mod tests {
             connections: 100,
             opening: 100,
             edges: Vec::new(),
+            own_edge: Vec::new(),
         }
     }
 }

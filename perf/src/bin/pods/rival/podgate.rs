@@ -172,6 +172,7 @@ fn base() -> Base {
         connections: 1_000_000,
         opening: 1_000_000,
         edges: vec![std::net::IpAddr::from(EDGE).into()],
+        own_edge: Vec::new(),
     }
 }
 

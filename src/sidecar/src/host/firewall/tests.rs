@@ -8,6 +8,7 @@ fn base(six: bool) -> Base {
         connections: 100,
         opening: 100,
         edges: Vec::new(),
+        own_edge: Vec::new(),
     }
 }
 
