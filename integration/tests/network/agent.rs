@@ -11,6 +11,7 @@ use integration::machine::{self, Machine, ip};
 use integration::process::free_address;
 use integration::wait::until;
 use integration::world::World;
+use model::{Pod, PodId, PodState};
 use serde_json::{Value, json};
 
 use crate::node::{FAR, FARTHER, at};
@@ -234,6 +235,51 @@ async fn without_its_store_a_node_goes_by_what_it_knows() {
     .await;
     assert!(machine(&other).tcp(farther).is_some());
     assert!(holds());
+}
+
+/// A node that has no address for all has those that it has one for.
+#[tokio::test]
+async fn pods_without_an_address_keep_no_other_from_having_one() {
+    let site = Site::start(&[("sidecar.pod_cidr", "10.100.0.0/29".into())]).await;
+    let first = site.pod("first").await;
+    // Of eight addresses, the network's, the gateway's and the broadcast are nobody's.
+    let of = |key: &str| first.1[key].as_str().expect(key).to_owned();
+    let pod = |number: u8| Pod {
+        id: PodId::new(),
+        owner: of("owner").parse().expect("an id"),
+        name: format!("p{number}").parse().expect("a name"),
+        team: None,
+        node: Some(of("node").parse().expect("an id")),
+        address: None,
+        address6: None,
+        state: PodState::Pending,
+        reason: None,
+    };
+    let more: Vec<Pod> = (0..6).map(pod).collect();
+    let batch = site.podgate.store.begin().await.expect("begin");
+    batch.add_pods(&more).await.expect("add pods");
+    batch.commit().await.expect("commit");
+    let states = async || {
+        let all = site.api.ok(Method::GET, "pods", Value::Null).await;
+        let all = all["items"].as_array().expect("a list").clone();
+        let count = |state: &str| all.iter().filter(|pod| pod["state"] == state).count();
+        (count("ready"), count("failed"), all)
+    };
+    let all = until("all to be seen to", async || {
+        let (ready, failed, all) = states().await;
+        ((ready, failed) == (5, 2)).then_some(all)
+    })
+    .await;
+    let failed = all.iter().find(|pod| pod["state"] == "failed").expect("one");
+    let why = failed["reason"].as_str().expect("a reason");
+    assert!(why.contains("10.100.0.0/29"), "{why}");
+    // Whoever goes makes room.
+    site.api.ok(Method::DELETE, &first.0, Value::Null).await;
+    until("another one to have it", async || {
+        let (ready, failed, _) = states().await;
+        ((ready, failed) == (5, 1)).then_some(())
+    })
+    .await;
 }
 
 /// Docker starts on a node that runs, and once more: pods are let through both times,

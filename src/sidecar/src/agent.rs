@@ -193,18 +193,10 @@ impl<L: Ledger> Agent<L> {
         let node = self.node().await?;
         let mut desired = self.told.desired(node, &self.config.around);
         if !desired.unassigned.is_empty() {
-            match in_time(self.ledger.assign(node, &desired.unassigned)).await {
-                // The feed will say so as well, later.
-                Ok(assigned) => {
-                    self.told.assigned(&assigned);
-                    desired = self.told.desired(node, &self.config.around);
-                }
-                Err(error) => {
-                    for pod in &desired.unassigned {
-                        desired.problems.insert(*pod, format!("get an address for it: {error}"));
-                    }
-                }
-            }
+            let unhad = self.assign(node, &desired.unassigned).await;
+            // The feed will say so as well, later.
+            desired = self.told.desired(node, &self.config.around);
+            desired.problems.extend(unhad);
         }
         let lost = self.change_doors(&desired);
         self.owed.extend(lost);
@@ -212,9 +204,34 @@ impl<L: Ledger> Agent<L> {
         let settled = done.errors.is_empty() && done.failed.is_empty();
         self.complain([done.errors.as_slice(), &done.notices].concat());
         self.dns.retain(|pod| desired.pods.contains_key(&pod));
-        self.release(node, &desired, settled).await;
+        // One that cannot be had, for want of an address perhaps, keeps none from being let go of.
+        let wanted = |pod: &PodId| desired.pods.contains_key(pod) || desired.problems.contains_key(pod);
+        if done.errors.is_empty() && done.failed.keys().all(wanted) {
+            self.release(node, &desired).await;
+        }
         self.report(node, &desired, done).await?;
         if settled { Ok(()) } else { Err(Unsettled) }
+    }
+
+    /// Gets addresses for pods; those that get none, and why.
+    async fn assign(&mut self, node: NodeId, pods: &[PodId]) -> Vec<(PodId, String)> {
+        let why = |error: &LedgerError| format!("get an address for it: {error}");
+        match in_time(self.ledger.assign(node, pods)).await {
+            Ok(assigned) => {
+                self.told.assigned(&assigned);
+                return Vec::new();
+            }
+            Err(error) if pods.len() == 1 => return pods.iter().map(|pod| (*pod, why(&error))).collect(),
+            Err(_) => {}
+        }
+        // For some of them there may be addresses.
+        for (at, pod) in pods.iter().enumerate() {
+            match in_time(self.ledger.assign(node, &[*pod])).await {
+                Ok(assigned) => self.told.assigned(&assigned),
+                Err(error) => return pods.iter().skip(at).map(|pod| (*pod, why(&error))).collect(),
+            }
+        }
+        Vec::new()
     }
 
     async fn node(&mut self) -> Result<NodeId, Unsettled> {
@@ -319,10 +336,7 @@ impl<L: Ledger> Agent<L> {
     }
 
     /// Lets go of the addresses of pods that are gone: by now nothing leads to them.
-    async fn release(&mut self, node: NodeId, desired: &Desired, settled: bool) {
-        if !settled {
-            return;
-        }
+    async fn release(&mut self, node: NodeId, desired: &Desired) {
         let released = async {
             let mut held = in_time(self.ledger.held(node)).await?;
             held.retain(|address| !desired.pods.values().any(|pod| pod.address == *address));

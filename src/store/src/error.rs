@@ -38,7 +38,7 @@ pub enum StoreError {
     Changed,
     /// A pod network has too few addresses left.
     #[error(
-        "{network} has no {wanted} addresses left: of {size} for pods {taken} are taken, and {held} are held until \
+        "{network} has no room for {wanted} more: of {size} addresses for pods {taken} are taken, and {held} are held until \
          their nodes have forgotten the pods that had them"
     )]
     NoAddress {
