@@ -153,7 +153,7 @@ impl Report {
              plugins are called one after the other with `perf/peers/cni.conflist`; they forward a port and shape, \
              which podgate's pods here do not, and filter nothing; the namespace, which a runtime makes, is not in \
              their time. podgate makes the namespace of the next pod ahead, while nobody waits for one: neither is that \
-             (a pod that comes at once after another takes 0.9 ms more). Pods of the rivals that were there already \
+             (\"ahead\" above; a pod that comes right after another waits for it). Pods of the rivals that were there already \
              were put there in bulk.\n"
         )
     }
