@@ -152,7 +152,9 @@ impl Report {
              scripts are `perf/peers/setup-pod-network.sh` and `teardown-pod-network.sh`, a process for each step. The \
              plugins are called one after the other with `perf/peers/cni.conflist`; they forward a port and shape, \
              which podgate's pods here do not, and filter nothing; the namespace, which a runtime makes, is not in \
-             their time. Pods of the rivals that were there already were put there in bulk.\n"
+             their time. podgate makes the namespace of the next pod ahead, while nobody waits for one: neither is that \
+             (\"ahead\" above; a pod that comes right after another waits for it). Pods of the rivals that were there already \
+             were put there in bulk.\n"
         )
     }
 

@@ -97,8 +97,10 @@ impl Podgate {
         });
         let whole = since.elapsed();
         ensure!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+        clock.done(doing);
         // As the agent does when nobody waits.
         self.kernel.get_ready();
+        clock.done("ahead");
         Ok(Took {
             whole,
             parts: clock.parts,
