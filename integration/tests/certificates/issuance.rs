@@ -143,7 +143,7 @@ async fn while_the_authority_is_away_the_status_says_so_and_it_is_asked_again() 
     .await;
     assert_eq!(failed["issued"], false);
     let problem = failed["problem"].as_str().expect("text");
-    assert!(problem.contains("no answer for 20 s"), "{failed}");
+    assert!(problem.contains("no answer for 20s"), "{failed}");
     assert!(
         site.secure(&client, &first, "/").await.is_some(),
         "what there is serves on"

@@ -3,7 +3,11 @@
 mod cloudflare;
 mod issuance;
 mod keys;
+mod killed;
+mod misbehaves;
 mod records;
+mod renewal_info;
 mod site;
 mod together;
+mod under_load;
 mod wildcard;
