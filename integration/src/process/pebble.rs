@@ -153,15 +153,24 @@ impl Pebble {
         text
     }
 
+    /// What its certificates are from, in PEM.
+    ///
+    /// # Panics
+    /// When it does not tell.
+    pub async fn root(&self) -> String {
+        let request = Request::get(&self.management, "localhost", "/roots/0");
+        let root = until("pebble's root", async || request.try_send().await.ok()).await;
+        root.body().to_owned()
+    }
+
     /// A client that trusts what it issues, and nothing else.
     ///
     /// # Panics
     /// When it does not tell its root.
     pub async fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        let request = Request::get(&self.management, "localhost", "/roots/0");
-        let root = until("pebble's root", async || request.try_send().await.ok()).await;
+        let root = self.root().await;
         let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(root.bytes()).expect("PEM");
+        let root = CertificateDer::from_pem_slice(root.as_bytes()).expect("PEM");
         roots.add(root).expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)

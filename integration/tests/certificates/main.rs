@@ -8,6 +8,7 @@ mod misbehaves;
 mod records;
 mod renewal_info;
 mod site;
+mod testssl;
 mod together;
 mod under_load;
 mod wildcard;
