@@ -13,11 +13,15 @@ use crate::site::Site;
 const QUARTER: u32 = 90 * 24 * 3600;
 
 /// What it minds and what is meant, each with why.
-const MEANT: [(&str, &str); 4] = [
+const MEANT: [(&str, &str); 6] = [
     // Of suites that are all strong, the client knows which its machine is quick at.
     ("cipher_order", "NOT a cipher order configured"),
     // What pebble puts in certificates is its own affair.
     ("cert_revocation", "Neither CRL nor OCSP URI provided"),
+    // Nor does the edge speak for the app about what is in its pages.
+    ("security_headers", "--"),
+    // Now and then it hangs up before a ticket of TLS 1.3 has come, and tries to go on without.
+    ("sessionresumption_ticket", "check failed because of connect problem"),
     // Of Debian's OpenSSL, not of the edge; `cipherlist_LOW` has looked for RC4 without it.
     ("RC4", "RC4 ciphers not supported by local OpenSSL"),
     ("engine_problem", "No engine or GOST support"),
