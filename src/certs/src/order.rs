@@ -246,8 +246,9 @@ impl Issuer {
         let Some((issuer, serial)) = chain::identify(&there.chain) else {
             return (by_age, by_age);
         };
+        let ask_again = UnixMillis(by_age.0.min(after(now(), ASK_AGAIN).0));
         let Ok(account) = self.account().await else {
-            return (by_age, by_age);
+            return (by_age, ask_again);
         };
         let id = CertificateIdentifier::new(issuer.as_slice().into(), serial.as_slice().into());
         let asked = account.renewal_info(&id).await;
@@ -266,7 +267,9 @@ impl Issuer {
             Err(Error::Unsupported(_)) => return (by_age, by_age),
             Err(error) => {
                 tracing::warn!(certificate.name = %there.name, error = whole(error), "ask when to renew");
-                (None, ASK_AGAIN)
+                // It may be asked elsewhere by then.
+                *self.account.lock().await = None;
+                return (by_age, ask_again);
             }
         };
         let at = at.unwrap_or(by_age);
