@@ -1,10 +1,12 @@
-//! podgate is killed between any two steps of its first order: it ends with one certificate.
+//! podgate is killed between any two steps of an order: it ends with one certificate, and the one
+//! that there was serves until then.
 //!
 //! Each request to the authority is held in turn, before the authority hears of it and after it
 //! has answered, and podgate dies there. What it writes down lies between two of them.
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use integration::origin;
@@ -14,6 +16,7 @@ use integration::process::pebble::{Pebble, Ways};
 use integration::wait::until;
 use serde_json::json;
 
+use crate::misbehaves::Certified;
 use crate::site::Podgate;
 
 const HOUR: u32 = 3600;
@@ -111,4 +114,63 @@ async fn between_any_two_steps_it_ends_with_one_certificate() {
         "Order",
     ];
     assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
+}
+
+/// Renews at the `nth` request of which podgate dies: whether there are so many.
+async fn dies_renewing(site: &mut Certified, nth: usize, side: Side) -> bool {
+    let (old, orders) = (site.leaf().await, site.pebble.orders());
+    let hold = site.between.hold(nth, side);
+    site.renew().await;
+    let kind = tokio::select! {
+        kind = hold.reached() => kind,
+        () = site.another(&old) => return false,
+    };
+    // Away until it is seen what serves without it.
+    site.between.shut();
+    site.podgate.die().await;
+    drop(hold);
+    let at = format!("killed at request {nth} of a renewal, {kind:?}, {side:?} the authority");
+    let answer = until(&format!("an answer, {at}"), async || {
+        site.podgate.secure(&site.client, &site.host, "/").await
+    })
+    .await;
+    assert_eq!(answer.body(), "hello", "{at}");
+    assert_eq!(site.leaf().await, old, "{at}");
+    site.between.open().await;
+    site.another(&old).await;
+    let it = until(&format!("an end, {at}"), async || {
+        let it = site.status().await;
+        (it["step"] == "waiting").then_some(it)
+    })
+    .await;
+    assert_eq!((&it["problem"], &it["asked"]), (&json!(null), &json!(false)), "{at}");
+    let sql = "SELECT (SELECT count(*) FROM certificates) || ' ' || (SELECT count(*) FROM challenges)";
+    assert_eq!(query(&site.podgate, sql).await, "1 0", "{at}");
+    let made = site.pebble.orders() - orders;
+    match (kind, side) {
+        (Kind::NewOrder, Side::After) => assert_eq!(made, 2, "{at}"),
+        (Kind::Challenge, Side::After) => assert!((1..=2).contains(&made), "{at}: {made}"),
+        _ => assert_eq!(made, 1, "{at}"),
+    }
+    true
+}
+
+#[tokio::test]
+async fn between_any_two_steps_of_a_renewal_the_old_one_serves() {
+    let sites = (1..=AT_ONCE).map(|first| async move {
+        let mut site = Certified::start(HOUR, "").await;
+        let mut deaths = 0;
+        for nth in (first..=MOST).step_by(AT_ONCE) {
+            for side in [Side::Before, Side::After] {
+                if !dies_renewing(&mut site, nth, side).await {
+                    return deaths;
+                }
+                deaths += 1;
+            }
+        }
+        deaths
+    });
+    let deaths: usize = join_all(sites).await.into_iter().sum();
+    // A nonce, an order, a look at it, what is to be proved, the proof, looks, the certificate.
+    assert!(deaths >= 2 * 9, "{deaths}");
 }
