@@ -3,7 +3,7 @@
 //! the first handshake that shows it. Exits with an error when handshakes cost a tenth more.
 //!
 //! Certificates are as authorities issue them: a P-256 leaf and one above it, the key sealed. Both
-//! edges follow a PostgreSQL, each on the same one core, and take turns. Handshakes resume
+//! edges follow a PostgreSQL of their own, each on the same one core, and take turns. Handshakes resume
 //! nothing; what is printed of them are medians over the rounds. `PODGATE_BIN` names the program
 //! to measure.
 
@@ -218,11 +218,9 @@ async fn measure(cli: &Cli, cores: &Cores) -> Result<()> {
     let dir = target_dir().join("certificates");
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let authority = Authority::new()?;
-    let postgres = Postgres::start().await;
-    postgres.sql("CREATE DATABASE other").await;
-    let other = postgres.url().replace("/postgres", "/other");
-    let one = Edge::start(&dir, cores, &other, &authority, 1).await?;
-    let many = Edge::start(&dir, cores, &postgres.url(), &authority, cli.certificates).await?;
+    let [small, large] = [Postgres::start().await, Postgres::start().await];
+    let one = Edge::start(&dir, cores, &small.url(), &authority, 1).await?;
+    let many = Edge::start(&dir, cores, &large.url(), &authority, cli.certificates).await?;
 
     let memory = [one.running.resident()?, many.running.resident()?];
     let each = memory[1].saturating_sub(memory[0]) / (cli.certificates as u64 - 1);
