@@ -229,8 +229,9 @@ async fn it_has_lost_the_account() {
 
 #[tokio::test]
 async fn it_says_when_to_come_again() {
-    let site = Certified::start(HOUR, "").await;
-    for (status, kind) in [(429, Kind::NewOrder), (503, Kind::Finalize), (403, Kind::Certificate)] {
+    let cases = [(429, Kind::NewOrder), (503, Kind::Finalize), (403, Kind::Certificate)];
+    let waits = cases.map(|(status, kind)| async move {
+        let site = Certified::start(HOUR, "").await;
         let before = site.leaf().await;
         let fault = Fault::Problem {
             status,
@@ -268,7 +269,8 @@ async fn it_says_when_to_come_again() {
             SystemTime::now() >= asked + Duration::from_secs(9),
             "not before its time"
         );
-    }
+    });
+    join_all(waits).await;
 }
 
 #[tokio::test]

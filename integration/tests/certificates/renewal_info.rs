@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use integration::process::pebble::go_between::{Fault, Kind};
 use integration::wait::until;
 use serde_json::{Value, json};
@@ -101,29 +102,32 @@ async fn goes_by_age(site: &Certified) {
 #[tokio::test]
 async fn an_absurd_window_is_none() {
     // It begins when the certificate is over; it ends then; it ends before it begins.
-    for (from, to) in [(301, 400), (100, 400), (20, 10)] {
+    let looks = [(301, 400), (100, 400), (20, 10)].map(|(from, to)| async move {
         let site = Certified::prepared(LIFE, "", |between| {
             between.offer_renewal_info(window(from, to), Some("21600"));
         })
         .await;
         goes_by_age(&site).await;
-    }
+    });
+    join_all(looks).await;
 }
 
 #[tokio::test]
 async fn what_makes_no_sense_is_no_window() {
-    for (body, retry_after) in [
+    let looks = [
         (window(-20, -10), None),
         (window(-20, -10), Some("tomorrow")),
         ("never".to_owned(), Some("1")),
         (json!({"suggestedWindow": {"start": "now"}}).to_string(), Some("1")),
-    ] {
+    ]
+    .map(|(body, retry_after)| async move {
         let site = Certified::prepared(LIFE, "", |between| {
-            between.offer_renewal_info(body.clone(), retry_after);
+            between.offer_renewal_info(body, retry_after);
         })
         .await;
         goes_by_age(&site).await;
-    }
+    });
+    join_all(looks).await;
 }
 
 #[tokio::test]
@@ -134,7 +138,7 @@ async fn without_an_answer_it_goes_by_age() {
         detail: "come again next week",
         retry_after: Some(604_800),
     };
-    for fault in [Fault::Closes, Fault::IsSilent, Fault::Page(500), busy] {
+    let looks = [Fault::Closes, Fault::IsSilent, Fault::Page(500), busy].map(|fault| async move {
         let site = Certified::prepared(LIFE, "timeout = \"1s\"", |between| {
             between.offer_renewal_info(window(-20, -10), Some("1"));
             between.misbehave(Kind::RenewalInfo, fault);
@@ -145,5 +149,6 @@ async fn without_an_answer_it_goes_by_age() {
         let before = site.leaf().await;
         site.renew().await;
         site.another(&before).await;
-    }
+    });
+    join_all(looks).await;
 }
