@@ -152,3 +152,14 @@ async fn without_an_answer_it_goes_by_age() {
     });
     join_all(looks).await;
 }
+
+#[tokio::test]
+async fn without_any_it_is_renewed_by_itself_before_it_ends() {
+    let site = Certified::start(24, "").await;
+    let first = site.leaf().await;
+    let ends = moment(&site.status().await["not_after"]);
+    // Every handshake on the way finds one that holds, or fails the test.
+    site.another(&first).await;
+    assert!(SystemTime::now() < ends, "in time");
+    assert_eq!(site.pebble.orders(), 2);
+}
