@@ -16,7 +16,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem, Subproblem};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 
@@ -51,6 +51,8 @@ pub(crate) struct Https {
     directory: Uri,
     /// How long one request may take, its connection included.
     patience: Duration,
+    /// How long all others wait when one is told to.
+    others: Duration,
     manners: Manners,
 }
 
@@ -77,6 +79,7 @@ impl Https {
             client: Client::builder(TokioExecutor::new()).build(connector),
             directory: of.directory.clone(),
             patience: of.timeout,
+            others: of.retry.saturating_mul(5),
             manners,
         })
     }
@@ -109,18 +112,22 @@ impl Https {
         if !(parts.status.is_client_error() || parts.status.is_server_error()) {
             return Ok(Response::from_parts(parts, Full::new(body)).into());
         }
-        let problem = problem(parts.status, &body);
-        let told = problem["detail"]
-            .as_str()
-            .or(problem["type"].as_str())
-            .unwrap_or_default();
+        let mut problem = problem(parts.status, &body);
+        let told = problem["detail"].as_str().or(problem["type"].as_str());
+        let told = told.unwrap_or_default().to_owned();
         let is_about_renewal = method == Method::GET && uri != self.directory;
         // That nobody knows when to renew is no reason not to.
         if !is_about_renewal
             && is_about_patience(parts.status, &problem)
             && let Some(wait) = retry_after(&parts.headers, SystemTime::now())
         {
-            self.manners.told(wait, told);
+            // Too much of one name is mostly no word on others: they leave it alone for a while.
+            if method == Method::POST && parts.status != StatusCode::SERVICE_UNAVAILABLE {
+                note(&mut problem, wait);
+                self.manners.told(wait.min(self.others), &told);
+            } else {
+                self.manners.told(wait, &told);
+            }
         }
         // Only what is asked by POST is about an order.
         if method != Method::POST {
@@ -166,6 +173,28 @@ fn problem(status: StatusCode, body: &[u8]) -> Value {
 fn is_about_patience(status: StatusCode, problem: &Value) -> bool {
     let kind = problem["type"].as_str().unwrap_or_default();
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) || kind.ends_with(":rateLimited")
+}
+
+/// The kind of a part of a problem by which it goes through the library when to come again.
+const WAIT: &str = "tag:podgate,retry-after";
+
+fn note(problem: &mut Value, wait: Duration) {
+    let part = json!({"type": WAIT, "detail": wait.as_secs().to_string()});
+    match problem["subproblems"].as_array_mut() {
+        Some(parts) => parts.push(part),
+        None => problem["subproblems"] = json!([part]),
+    }
+}
+
+/// How long an authority wants not to be asked again for what a problem is about.
+pub(crate) fn wait_of(problem: &Problem) -> Option<Duration> {
+    let part = problem.subproblems.iter().rfind(|part| is_wait(part))?;
+    part.detail.as_ref()?.parse().ok().map(Duration::from_secs)
+}
+
+/// Whether a part of a problem says that, and is not the authority's.
+pub(crate) fn is_wait(part: &Subproblem) -> bool {
+    part.r#type.as_deref() == Some(WAIT)
 }
 
 impl HttpClient for Https {
@@ -219,6 +248,22 @@ mod tests {
             false,
         );
         check(400, r#"{"type": "x:badNonce", "status": 200}"#, None, false);
+    }
+
+    #[test]
+    fn when_to_come_again_goes_through_the_library() {
+        let check = |body: &str, parts: usize| {
+            let mut problem = problem(StatusCode::TOO_MANY_REQUESTS, body.as_bytes());
+            note(&mut problem, Duration::from_secs(90));
+            let read: Problem = serde_json::from_value(problem).expect("a problem");
+            assert_eq!(wait_of(&read), Some(Duration::from_secs(90)), "{body}");
+            assert_eq!(read.subproblems.len(), parts, "{body}");
+        };
+        check("", 1);
+        check(r#"{"type": "x:rateLimited", "subproblems": null}"#, 1);
+        check(r#"{"type": "x", "subproblems": [{"type": "y", "detail": "7"}]}"#, 2);
+        let none: Problem = serde_json::from_str(r#"{"subproblems": [{"type": "y", "detail": "7"}]}"#).expect("one");
+        assert_eq!(wait_of(&none), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::chain;
 use crate::config::Config;
-use crate::http::{Https, Manners};
+use crate::http::{Https, Manners, is_wait, wait_of};
 use crate::keeper::Wanted;
 use crate::schedule::{after, pause, renewal, soonest, suggested};
 use crate::seal::{Keyring, SealError, row};
@@ -58,6 +58,14 @@ pub(crate) enum Failure {
     /// The same order may go on later.
     #[error("{0}")]
     Passing(String),
+    /// The same order may go on when the authority wants to be asked again.
+    #[error("{why}")]
+    Limited {
+        /// Why.
+        why: String,
+        /// How much later.
+        wait: Duration,
+    },
     /// This order comes to nothing.
     #[error("{0}")]
     Final(String),
@@ -87,6 +95,11 @@ fn said(what: &str) -> impl FnOnce(Error) -> Failure {
             other => whole(other),
         };
         let text = format!("{what}: {text}");
+        if let Error::Api(problem) = &error
+            && let Some(wait) = wait_of(problem)
+        {
+            return Failure::Limited { why: text, wait };
+        }
         match error {
             Error::Api(problem) if is_about_us(&problem) => Failure::Stranger(text),
             Error::Api(problem) if is_refusal(&problem) => Failure::Final(text),
@@ -102,7 +115,8 @@ fn reason(problem: &Problem) -> String {
         (None, Some(kind)) => kind.clone(),
         (None, None) => "refused without a reason".to_owned(),
     };
-    let parts = problem.subproblems.iter().filter_map(|part| part.detail.clone());
+    let parts = problem.subproblems.iter().filter(|part| !is_wait(part));
+    let parts = parts.filter_map(|part| part.detail.clone());
     [own].into_iter().chain(parts).collect::<Vec<_>>().join("; ")
 }
 
@@ -173,7 +187,10 @@ impl Issuer {
             Err(failure) => failure,
         };
         let now = now();
-        let waits = self.manners.wait().map(|(wait, _)| wait);
+        let waits = match &failure {
+            Failure::Limited { wait, .. } => Some(*wait),
+            _ => self.manners.wait().map(|(wait, _)| wait),
+        };
         order.problem = Some(failure.to_string());
         // What was asked for is gone on with: as an order that is about to be placed.
         if order.asked && order.step == OrderStep::Waiting {
@@ -182,8 +199,13 @@ impl Issuer {
         order.asked = false;
         let old = order.begun_at.is_some_and(|begun| after(begun, OLDEST) < now);
         match failure {
-            Failure::Later { wait, .. } => order.due_at = after(now, wait.max(waits.unwrap_or_default())),
-            Failure::Passing(_) | Failure::Final(_) | Failure::Stranger(_) | Failure::Vault(_) => {
+            // Somebody may have asked before it was due.
+            Failure::Later { wait, .. } => order.due_at = order.due_at.max(after(now, wait)),
+            Failure::Passing(_)
+            | Failure::Limited { .. }
+            | Failure::Final(_)
+            | Failure::Stranger(_)
+            | Failure::Vault(_) => {
                 order.failures = order.failures.saturating_add(1);
                 order.due_at = after(now, pause(order.failures, self.config.retry, waits));
                 tracing::warn!(
