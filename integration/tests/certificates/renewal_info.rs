@@ -100,6 +100,32 @@ async fn goes_by_age(site: &Certified) {
 }
 
 #[tokio::test]
+async fn an_authority_that_does_not_want_to_hear_what_an_order_replaces_is_not_told() {
+    let site = Certified::prepared(LIFE, "", |between| {
+        between.offer_renewal_info(window(100, 200), Some("21600"));
+    })
+    .await;
+    let already = Fault::Problem {
+        status: 409,
+        kind: "alreadyReplaced",
+        detail: "there is another one already",
+        retry_after: None,
+    };
+    // It refuses, or makes an order and says nothing of that.
+    for fault in [already, Fault::Forgets] {
+        let before = site.leaf().await;
+        site.between.misbehave_once(Kind::NewOrder, fault);
+        site.renew().await;
+        site.another(&before).await;
+        let orders = site.between.orders();
+        let told: Vec<bool> = orders.iter().map(|order| order.get("replaces").is_some()).collect();
+        assert_eq!(told[told.len() - 2..], [true, false], "{fault:?}: {orders:?}");
+    }
+    let printed = site.podgate.process.printed();
+    assert!(!printed.contains("no certificate was had"), "{printed}");
+}
+
+#[tokio::test]
 async fn an_absurd_window_is_none() {
     // It begins when the certificate is over; it ends then; it ends before it begins.
     let looks = [(301, 400), (100, 400), (20, 10)].map(|(from, to)| async move {

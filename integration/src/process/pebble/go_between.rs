@@ -94,6 +94,8 @@ pub enum Fault {
     Page(u16),
     /// Sends something else in the place of a certificate.
     Sends(WrongChain),
+    /// Does not say of an order what it replaces.
+    Forgets,
 }
 
 /// On which side of the authority a request is held.
@@ -348,6 +350,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> anyhow::Resu
             .status(status)
             .header(CONTENT_TYPE, "text/html")
             .body(Bytes::from_static(b"<html><h1>Bad day</h1></html>"))?,
+        Some(Fault::Forgets) => pass(request, &shared).await?,
         Some(Fault::Sends(chain)) => pass(request, &shared).await?.map(|good| chain.instead_of(&good)),
         None => match kind {
             Kind::RenewalInfo => renewal_info(&shared)?,
