@@ -64,6 +64,7 @@ bench: ## Compare with nginx, haproxy, Envoy and Caddy; time admissions, limits,
 	cargo run --release --locked -p perf --bin forwards
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin change-latency
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin cold-start
+	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin certificates
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-cost
 	PODGATE_BIN="$(TARGET_DIR)/dist/podgate" cargo run --release --locked -p perf --bin limit-fleet
 

@@ -7,7 +7,12 @@ use anyhow::{Context, Result};
 /// # Errors
 /// Where there is no such file.
 pub fn resident() -> Result<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
+    resident_of("self")
+}
+
+pub(crate) fn resident_of(process: &str) -> Result<u64> {
+    let file = format!("/proc/{process}/statm");
+    let statm = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
     let pages = statm.split(' ').nth(1).context("statm has two fields at least")?;
     let pages: u64 = pages.parse().context("a number of pages")?;
     Ok(pages * rustix::param::page_size() as u64)

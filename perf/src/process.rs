@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cpu;
+use crate::{cpu, memory};
 
 /// How long a program may take until it listens. podgate loads its whole table first.
 const START: Duration = Duration::from_secs(60);
@@ -73,6 +73,14 @@ impl Running {
     /// When it is gone.
     pub fn cpu(&self) -> Result<Duration> {
         cpu::of_tree(self.child.id()).with_context(|| format!("read the CPU time of {}", self.name))
+    }
+
+    /// Its resident memory in bytes, without its workers'.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident(&self) -> Result<u64> {
+        memory::resident_of(&self.child.id().to_string()).with_context(|| format!("read the memory of {}", self.name))
     }
 
     fn wait_for(&mut self, addresses: &[SocketAddr]) -> Result<()> {

@@ -36,15 +36,37 @@ fn number_before(text: &str, after: &str) -> Option<u64> {
 /// # Panics
 /// When wrk is missing or its report cannot be read.
 pub async fn wrk(address: SocketAddr, host: &str, path: &str, connections: u32, time: Duration) -> Load {
+    run_wrk(&format!("http://{address}{path}"), &[("Host", host)], connections, time).await
+}
+
+/// The same over TLS, each request on a connection of its own if they are to `close`. It does
+/// not name the host in the handshake, and looks at no certificate.
+///
+/// # Panics
+/// When wrk is missing or its report cannot be read.
+pub async fn wrk_tls(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+    connections: u32,
+    time: Duration,
+    close: bool,
+) -> Load {
+    let kept = if close { "close" } else { "keep-alive" };
+    let url = format!("https://{address}{path}");
+    run_wrk(&url, &[("Host", host), ("Connection", kept)], connections, time).await
+}
+
+async fn run_wrk(url: &str, headers: &[(&str, &str)], connections: u32, time: Duration) -> Load {
+    let headers = headers.iter().map(|(name, value)| format!("-H{name}: {value}"));
     let output = Program::find("wrk", "wrk (Debian)")
         .args([
             "-t1".to_owned(),
             format!("-c{connections}"),
             format!("-d{}s", time.as_secs()),
-            "-H".to_owned(),
         ])
-        .arg(format!("Host: {host}"))
-        .arg(format!("http://{address}{path}"))
+        .args(headers)
+        .arg(url)
         .finish()
         .await;
     let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

@@ -14,7 +14,14 @@ use crate::client::{Door, Request};
 use crate::tls::Authority;
 use crate::wait::until;
 
+pub mod go_between;
+pub mod wrong_chain;
+
 const PACKAGE: &str = "pebble (Debian)";
+/// As authorities are: now and then they refuse a nonce, and believe what was proved lately.
+const USUAL: [(&str, &str); 2] = [("PEBBLE_WFE_NONCEREJECT", "20"), ("PEBBLE_AUTHZREUSE", "50")];
+/// Every order takes the same steps.
+const STEADY: [(&str, &str); 2] = [("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")];
 
 /// Where an authority looks for challenges, and what its certificates are like.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +43,7 @@ pub struct Pebble {
     pub directory: String,
     /// What its own certificate is from, as in `acme.ca`.
     pub ca: PathBuf,
+    listen: Door,
     management: Door,
 }
 
@@ -45,6 +53,18 @@ impl Pebble {
     /// # Panics
     /// When it is missing or does not start.
     pub async fn start(ways: Ways) -> Self {
+        Self::resolving(ways, USUAL).await
+    }
+
+    /// Starts one with which every order takes the same steps.
+    ///
+    /// # Panics
+    /// When it is missing or does not start.
+    pub async fn steady(ways: Ways) -> Self {
+        Self::resolving(ways, STEADY).await
+    }
+
+    async fn resolving(ways: Ways, manner: [(&str, &str); 2]) -> Self {
         let dns = free_address();
         let mut resolver = Program::find("pebble-challtestsrv", PACKAGE)
             .args([
@@ -62,7 +82,7 @@ impl Pebble {
         resolver.listening(dns).await;
         Self {
             _dns: Some(resolver),
-            ..Self::asking(dns, ways).await
+            ..Self::run(dns, ways, manner).await
         }
     }
 
@@ -71,6 +91,10 @@ impl Pebble {
     /// # Panics
     /// When it is missing or does not start.
     pub async fn asking(dns: SocketAddr, ways: Ways) -> Self {
+        Self::run(dns, ways, USUAL).await
+    }
+
+    async fn run(dns: SocketAddr, ways: Ways, manner: [(&str, &str); 2]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let authority = Authority::new();
         let own = authority.issue(&["localhost"], home.path(), "pebble");
@@ -90,24 +114,31 @@ impl Pebble {
         }});
         let path = home.path().join("pebble.json");
         std::fs::write(&path, config.to_string()).expect("write the config");
-        let mut process = Program::find("pebble", PACKAGE)
+        let program = Program::find("pebble", PACKAGE)
             .args(["-config".as_ref(), path.as_os_str(), "-dnsserver".as_ref()])
             .arg(dns.to_string())
-            .env("PEBBLE_VA_NOSLEEP", "1")
-            .env("PEBBLE_WFE_NONCEREJECT", "20")
-            .start_in(home);
+            .env("PEBBLE_VA_NOSLEEP", "1");
+        let program = manner.iter().fold(program, |it, (name, value)| it.env(name, value));
+        let mut process = program.start_in(home);
         process.listening(listen).await;
         process.listening(management).await;
+        let door = |address| Door {
+            address,
+            tls: Some(authority.client(&[b"http/1.1"])),
+        };
         Self {
             process,
             _dns: None,
             directory: format!("https://localhost:{}/dir", listen.port()),
             ca,
-            management: Door {
-                address: management,
-                tls: Some(authority.client(&[b"http/1.1"])),
-            },
+            listen: door(listen),
+            management: door(management),
         }
+    }
+
+    /// Where it answers, for what stands before it.
+    pub(crate) fn door(&self) -> Door {
+        self.listen.clone()
     }
 
     /// The section of a config that has certificates from it.
@@ -122,15 +153,24 @@ impl Pebble {
         text
     }
 
+    /// What its certificates are from, in PEM.
+    ///
+    /// # Panics
+    /// When it does not tell.
+    pub async fn root(&self) -> String {
+        let request = Request::get(&self.management, "localhost", "/roots/0");
+        let root = until("pebble's root", async || request.try_send().await.ok()).await;
+        root.body().to_owned()
+    }
+
     /// A client that trusts what it issues, and nothing else.
     ///
     /// # Panics
     /// When it does not tell its root.
     pub async fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        let request = Request::get(&self.management, "localhost", "/roots/0");
-        let root = until("pebble's root", async || request.try_send().await.ok()).await;
+        let root = self.root().await;
         let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(root.bytes()).expect("PEM");
+        let root = CertificateDer::from_pem_slice(root.as_bytes()).expect("PEM");
         roots.add(root).expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)

@@ -3,7 +3,12 @@
 mod cloudflare;
 mod issuance;
 mod keys;
+mod killed;
+mod misbehaves;
 mod records;
+mod renewal_info;
 mod site;
+mod testssl;
 mod together;
+mod under_load;
 mod wildcard;

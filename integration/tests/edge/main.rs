@@ -11,6 +11,7 @@ mod grpc;
 mod h2;
 mod harness;
 mod headers;
+mod hsts;
 mod idle;
 mod issuers;
 mod limits;

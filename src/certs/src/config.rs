@@ -20,6 +20,8 @@ const PER_HOUR: u64 = 60;
 const PER_USER: u64 = 10;
 /// The pause after the first failure, unless configured.
 const RETRY: Duration = Duration::from_secs(60);
+/// How long one request may take, unless configured.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How certificates are had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub per_user: u64,
     /// `retry`: the pause after a first failure; each further one doubles it.
     pub retry: Duration,
+    /// `timeout`: how long the authority may take for one answer.
+    pub timeout: Duration,
 }
 
 /// External account binding (RFC 8555, 7.3.4).
@@ -116,6 +120,7 @@ impl Config {
             per_hour: section.integer("per_hour", 1, 1_000_000).unwrap_or(PER_HOUR),
             per_user: section.integer("per_user", 1, 1_000_000).unwrap_or(PER_USER),
             retry: section.duration("retry").unwrap_or(RETRY),
+            timeout: section.duration("timeout").unwrap_or(TIMEOUT),
         }
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod http;
 mod keeper;
 mod order;
+mod failure;
 mod schedule;
 mod seal;
 mod vault;

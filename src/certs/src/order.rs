@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, Challenge as AcmeChallenge,
     ChallengeStatus, ChallengeType, Error, ExternalAccountKey, Identifier, Key, NewAccount, NewOrder, Order,
-    OrderStatus, Problem, RetryPolicy,
+    OrderStatus, RetryPolicy,
 };
 use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, ChallengeKind, OrderStep, UnixMillis};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -22,99 +22,25 @@ use zeroize::Zeroizing;
 
 use crate::chain;
 use crate::config::Config;
+use crate::failure::{Failure, is_about_replacing, said, whole};
 use crate::http::{Https, Manners};
 use crate::keeper::Wanted;
-use crate::schedule::{after, pause, renewal, within};
-use crate::seal::{Keyring, SealError, row};
-use crate::vault::{Records, RecordsError, Vault, VaultError};
+use crate::schedule::{after, pause, renewal, soonest, suggested};
+use crate::seal::{Keyring, row};
+use crate::vault::{Records, Vault, VaultError};
 
 /// How long an order is worked at, at a stretch, before others get their turn.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// An order that is older than this is given up, and another one begun.
 const OLDEST: Duration = Duration::from_secs(60 * 60);
-/// How often an authority is asked when it wants a certificate to be renewed, at most and least.
-const ASK: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 60 * 60));
+/// How often an authority is asked at least when it wants a certificate to be renewed.
+const ASK: Duration = Duration::from_secs(24 * 60 * 60);
+/// And when it did not know (RFC 9773, 4.3.3).
+const ASK_AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
+/// What the library says when an authority did not repeat what an order replaces.
+const NOT_REFLECTED: &str = "replaces field mismatch";
 /// What counts against the limits.
 const HOUR: i64 = 60 * 60 * 1000;
-
-/// Why it did not get on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The vault: nothing can be written down, so nothing is done.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// Not now: nobody's failure.
-    #[error("{why}")]
-    Later {
-        /// Why.
-        why: String,
-        /// How much later.
-        wait: Duration,
-    },
-    /// The same order may go on later.
-    #[error("{0}")]
-    Passing(String),
-    /// This order comes to nothing.
-    #[error("{0}")]
-    Final(String),
-}
-
-impl From<SealError> for Failure {
-    fn from(error: SealError) -> Self {
-        Self::Passing(error.to_string())
-    }
-}
-
-impl From<RecordsError> for Failure {
-    fn from(error: RecordsError) -> Self {
-        Self::Passing(format!("DNS: {error}"))
-    }
-}
-
-/// What an authority, or the way to it, says.
-fn said(what: &str) -> impl FnOnce(Error) -> Failure {
-    move |error| {
-        let text = match &error {
-            Error::Api(problem) => match (&problem.detail, &problem.r#type) {
-                (Some(detail), _) => detail.clone(),
-                (None, Some(kind)) => kind.clone(),
-                (None, None) => "refused without a reason".to_owned(),
-            },
-            other => whole(other),
-        };
-        let text = format!("{what}: {text}");
-        match error {
-            Error::Api(problem) if is_refusal(&problem) => Failure::Final(text),
-            _ => Failure::Passing(text),
-        }
-    }
-}
-
-/// Whether an authority refuses what was asked for, for what it is. That there was too much of it,
-/// that its own nonce was not the one it wanted (the library has tried again already), or that it
-/// fails itself, says nothing against the order.
-fn is_refusal(problem: &Problem) -> bool {
-    let passes = [":badNonce", ":rateLimited", ":serverInternal"];
-    let kind = problem.r#type.as_deref().unwrap_or_default();
-    let refused = problem
-        .status
-        .is_some_and(|status| (400..500).contains(&status) && status != 429);
-    refused && !passes.iter().any(|end| kind.ends_with(end))
-}
-
-/// An error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// Whoever gets certificates from one authority.
 pub(crate) struct Issuer {
@@ -151,13 +77,25 @@ impl Issuer {
             Err(failure) => failure,
         };
         let now = now();
-        let waits = self.manners.wait();
+        let waits = match &failure {
+            Failure::Limited { wait, .. } => Some(*wait),
+            _ => self.manners.wait().map(|(wait, _)| wait),
+        };
         order.problem = Some(failure.to_string());
+        // What was asked for is gone on with: as an order that is about to be placed.
+        if order.asked && order.step == OrderStep::Waiting {
+            order.step = OrderStep::Ordering;
+        }
         order.asked = false;
         let old = order.begun_at.is_some_and(|begun| after(begun, OLDEST) < now);
         match failure {
-            Failure::Later { wait, .. } => order.due_at = after(now, wait.max(waits.unwrap_or_default())),
-            Failure::Passing(_) | Failure::Final(_) | Failure::Vault(_) => {
+            // Somebody may have asked before it was due.
+            Failure::Later { wait, .. } => order.due_at = order.due_at.max(after(now, wait)),
+            Failure::Passing(_)
+            | Failure::Limited { .. }
+            | Failure::Final(_)
+            | Failure::Stranger(_)
+            | Failure::Vault(_) => {
                 order.failures = order.failures.saturating_add(1);
                 order.due_at = after(now, pause(order.failures, self.config.retry, waits));
                 tracing::warn!(
@@ -166,7 +104,14 @@ impl Issuer {
                 );
             }
         }
-        if matches!(failure, Failure::Final(_)) || old {
+        if matches!(failure, Failure::Passing(_) | Failure::Stranger(_)) {
+            // Its directory may be another one by then.
+            *self.account.lock().await = None;
+        }
+        if matches!(failure, Failure::Stranger(_)) {
+            self.forget_account().await?;
+        }
+        if matches!(failure, Failure::Final(_) | Failure::Stranger(_)) || old {
             self.withdraw(&order.name).await?;
             order.step = OrderStep::Waiting;
             order.url = None;
@@ -176,13 +121,15 @@ impl Issuer {
     }
 
     async fn advance(&self, wanted: &Wanted, order: &mut CertOrder) -> Result<(), Failure> {
-        if let Some(wait) = self.manners.wait() {
-            let why = "the authority wants to be left alone for now".to_owned();
+        if let Some((wait, why)) = self.manners.wait() {
+            let why = format!("the authority wants to be left alone for now: {why}");
             return Err(Failure::Later { why, wait });
         }
         let there = self.vault.certificate(&order.name).await?;
         if order.url.is_none() {
-            if let Some(there) = there.as_ref().filter(|_| !order.asked) {
+            // One that was begun, or failed, is wanted whatever its time.
+            let wanted_now = order.asked || order.failures > 0 || order.step != OrderStep::Waiting;
+            if let Some(there) = there.as_ref().filter(|_| !wanted_now) {
                 let (renew, look) = self.renewal(there).await;
                 if now() < renew {
                     order.due_at = look;
@@ -211,27 +158,35 @@ impl Issuer {
         let Some((issuer, serial)) = chain::identify(&there.chain) else {
             return (by_age, by_age);
         };
+        let ask_again = UnixMillis(by_age.0.min(after(now(), ASK_AGAIN).0));
         let Ok(account) = self.account().await else {
-            return (by_age, by_age);
+            return (by_age, ask_again);
         };
         let id = CertificateIdentifier::new(issuer.as_slice().into(), serial.as_slice().into());
-        match account.renewal_info(&id).await {
+        let asked = account.renewal_info(&id).await;
+        let (at, again) = match &asked {
             Ok((info, again)) => {
                 let millis = |moment: i128| UnixMillis(i64::try_from(moment / 1_000_000).unwrap_or(i64::MAX));
-                let window = info.suggested_window;
+                let window = &info.suggested_window;
                 let (start, end) = (window.start.unix_timestamp_nanos(), window.end.unix_timestamp_nanos());
-                let at = within(&there.name, millis(start), millis(end));
-                // One who says "much later" does not keep a certificate alive.
-                let at = UnixMillis(at.0.min(there.not_after.0));
-                let again = after(now(), again.clamp(ASK.0, ASK.1));
-                (at, UnixMillis(at.0.min(again.0)))
+                let at = suggested(&there.name, (millis(start), millis(end)), there.not_after);
+                if at.is_none() {
+                    let window = format!("{} to {}", window.start, window.end);
+                    tracing::warn!(certificate.name = %there.name, window, "an absurd moment to renew");
+                }
+                (at, (*again).min(ASK))
             }
-            Err(Error::Unsupported(_)) => (by_age, by_age),
+            Err(Error::Unsupported(_)) => return (by_age, by_age),
             Err(error) => {
-                tracing::warn!(certificate.name = %there.name, error = whole(&error), "ask when to renew");
-                (by_age, UnixMillis(by_age.0.min(after(now(), ASK.1).0)))
+                tracing::warn!(certificate.name = %there.name, error = whole(error), "ask when to renew");
+                // It may be asked elsewhere by then.
+                *self.account.lock().await = None;
+                return (by_age, ask_again);
             }
-        }
+        };
+        let at = at.unwrap_or(by_age);
+        let again = again.max(soonest(there.not_before, there.not_after));
+        (at, UnixMillis(at.0.min(after(now(), again).0)))
     }
 
     async fn begin(&self, wanted: &Wanted, order: &mut CertOrder, there: Option<&Certificate>) -> Result<(), Failure> {
@@ -266,6 +221,10 @@ impl Issuer {
                     // It has no such thing, or takes the last one for replaced already.
                     Err(Error::Unsupported(_)) => account.new_order(&NewOrder::new(&names)).await,
                     Err(Error::Api(problem)) if problem.r#type.as_deref().is_some_and(is_about_replacing) => {
+                        account.new_order(&NewOrder::new(&names)).await
+                    }
+                    // It has made an order, and the library does not tell where: the next one does.
+                    Err(Error::Other(error)) if error.to_string().starts_with(NOT_REFLECTED) => {
                         account.new_order(&NewOrder::new(&names)).await
                     }
                     made => made,
@@ -406,7 +365,11 @@ impl Issuer {
         };
         let next = CertOrder {
             // Then it is asked when to renew.
-            due_at: after(now(), ASK.0).min(renewal(&order.name, good.not_before, good.not_after)),
+            due_at: after(now(), soonest(good.not_before, good.not_after)).min(renewal(
+                &order.name,
+                good.not_before,
+                good.not_after,
+            )),
             ..CertOrder::new(order.name.clone(), now())
         };
         self.clean(&order.name).await;
@@ -446,7 +409,7 @@ impl Issuer {
         }
         let directory = self.config.directory.to_string();
         let at = row::account(&directory);
-        let client = Https::new(&self.config.ca, self.manners.clone()).map_err(said("make a client"))?;
+        let client = Https::new(&self.config, self.manners.clone()).map_err(said("make a client"))?;
         let builder = Account::builder_with_http(Box::new(client));
         let known = self.vault.account(&directory).await?;
         let open = said("open the account");
@@ -506,6 +469,15 @@ impl Issuer {
         Ok(kept.insert(account).clone())
     }
 
+    /// Has the account made anew at next use, by the same key.
+    async fn forget_account(&self) -> Result<(), VaultError> {
+        let directory = self.config.directory.to_string();
+        match self.vault.account(&directory).await? {
+            Some(known) => self.vault.put_account(&AcmeAccount { url: None, ..known }).await,
+            None => Ok(()),
+        }
+    }
+
     async fn keep(&self, directory: &str, url: Option<&str>, key: &[u8]) -> Result<(), Failure> {
         let account = AcmeAccount {
             directory: directory.to_owned(),
@@ -514,11 +486,6 @@ impl Issuer {
         };
         Ok(self.vault.put_account(&account).await?)
     }
-}
-
-/// Of RFC 9773, 7.4: what an order shall replace is not to be replaced by it.
-fn is_about_replacing(kind: &str) -> bool {
-    kind.ends_with(":alreadyReplaced") || kind.ends_with(":malformed")
 }
 
 /// Where an authority looks for a name's records (RFC 8555, 8.4).
@@ -543,23 +510,6 @@ pub(crate) fn now() -> UnixMillis {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_says_nothing_against_an_order_passes() {
-        let check = |kind: &str, status: u16, expected: bool| {
-            let problem = serde_json::json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "status": status});
-            let problem: Problem = serde_json::from_value(problem).expect("a problem");
-            assert_eq!(is_refusal(&problem), expected, "{kind} {status}");
-        };
-        check("badNonce", 400, false);
-        check("rateLimited", 429, false);
-        check("rateLimited", 403, false);
-        check("serverInternal", 500, false);
-        check("serverInternal", 503, false);
-        check("rejectedIdentifier", 400, true);
-        check("unauthorized", 403, true);
-        check("malformed", 404, true);
-    }
 
     #[test]
     fn a_request_is_for_the_name_alone() {

@@ -21,7 +21,7 @@ pub(crate) fn renewal(name: &CertName, from: UnixMillis, until: UnixMillis) -> U
 
 /// A moment within a window that an authority suggests (RFC 9773, 4.2), the same each time that
 /// it is asked for.
-pub(crate) fn within(name: &CertName, start: UnixMillis, end: UnixMillis) -> UnixMillis {
+fn within(name: &CertName, start: UnixMillis, end: UnixMillis) -> UnixMillis {
     let mut hasher = DefaultHasher::new();
     (name, start.0, end.0).hash(&mut hasher);
     let length = u64::try_from(end.0.saturating_sub(start.0)).unwrap_or(0);
@@ -34,6 +34,20 @@ pub(crate) fn within(name: &CertName, start: UnixMillis, end: UnixMillis) -> Uni
 pub(crate) fn pause(failures: u32, first: Duration, asked: Option<Duration>) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20));
     doubled.min(LONGEST.max(first)).max(asked.unwrap_or_default())
+}
+
+/// When an authority suggests to renew: a moment in its window, unless that comes to nothing: it
+/// ends before it begins (RFC 9773, 4.2), or only when the certificate that ends at `until` is over.
+pub(crate) fn suggested(name: &CertName, window: (UnixMillis, UnixMillis), until: UnixMillis) -> Option<UnixMillis> {
+    let (start, end) = window;
+    (start < end && end <= until).then(|| within(name, start, end))
+}
+
+/// How soon an authority may be asked again when to renew: every minute, and of those that live
+/// for less than an hour sixty times in their life.
+pub(crate) fn soonest(from: UnixMillis, until: UnixMillis) -> Duration {
+    let life = u64::try_from(until.0.saturating_sub(from.0)).unwrap_or(0);
+    Duration::from_millis(life / 60).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 /// A moment, that much later.
@@ -79,6 +93,35 @@ mod tests {
         assert_eq!(at(1_000, 2_000), at(1_000, 2_000));
         assert_eq!(at(7, 7), 7);
         assert_eq!(at(9, 7), 9, "a window that ends before it begins");
+    }
+
+    #[test]
+    fn a_window_that_is_absurd_is_none() {
+        let name: CertName = "a.example.com".parse().expect("a name");
+        let check = |start, end, until, taken: bool| {
+            let at = suggested(&name, (UnixMillis(start), UnixMillis(end)), UnixMillis(until));
+            assert_eq!(at.is_some(), taken, "{start} {end} {until}");
+        };
+        check(10, 20, 100, true);
+        check(-20, -10, 100, true);
+        check(10, 100, 100, true);
+        check(10, 101, 100, false);
+        check(200, 300, 100, false);
+        check(20, 10, 100, false);
+        check(20, 20, 100, false);
+    }
+
+    #[test]
+    fn it_is_asked_every_minute_and_of_short_lives_more_often() {
+        let check = |life: i64, seconds: u64| {
+            let soonest = soonest(UnixMillis(5), UnixMillis(5 + life * 1000));
+            assert_eq!(soonest, Duration::from_secs(seconds), "{life}");
+        };
+        check(90 * 24 * 3600, 60);
+        check(3600, 60);
+        check(300, 5);
+        check(10, 1);
+        check(-10, 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use model::{ByteSize, HostTemplate, Name, PortRange, Vantage};
 use crate::access_log;
 use crate::balance::Health;
 use crate::peer::TargetPolicy;
-use crate::tls::{Asked, Certificates};
+use crate::tls::{Asked, Certificates, Hsts};
 
 /// Where an edge serves that is told nothing else.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -92,6 +92,8 @@ pub struct Options {
     pub health: Health,
     /// What is asked of clients in a handshake.
     pub asked: Asked,
+    /// What answers by HTTPS say of it.
+    pub hsts: Hsts,
     /// The certificates served.
     pub certificates: Arc<Certificates>,
     /// Where requests are logged, and how.
@@ -174,6 +176,7 @@ pub fn read(sections: &mut Sections<'_>) -> (Fixed, Options) {
         timeouts,
         health,
         asked: Asked::read(tls),
+        hsts: Hsts::read(tls),
         certificates,
         access_log: access_log(log),
         log_level: log.parse("level").unwrap_or_else(|| "info".to_owned()),

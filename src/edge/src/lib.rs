@@ -40,4 +40,4 @@ pub use shared::Config;
 pub use signin::{Credentials, CredentialsError, NewSession};
 pub use table::{EntryRef, Snapshot, Table};
 pub use tls::kept::Seals;
-pub use tls::{Asked, Certificates};
+pub use tls::{Asked, Certificates, Hsts};

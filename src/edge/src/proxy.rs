@@ -13,8 +13,8 @@ use filters::client::{self, Client};
 use filters::headers::{self, Edits, RequestId};
 use filters::limit::Throttle;
 use filters::{Admitted, Denied, Now, Quota, Refusal, Stay, Table as _};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use model::{Revision, UnixMillis, UserId};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -125,12 +125,15 @@ impl Proxy {
         } else {
             page
         };
-        let mut response = ResponseHeader::build(page.status, Some(page.headers.len() + 3))?;
+        let mut response = ResponseHeader::build(page.status, Some(page.headers.len() + 4))?;
         for (name, value) in page.headers {
             response.append_header(name, value)?;
         }
         response.insert_header(headers::X_REQUEST_ID, id.header())?;
         response.insert_header(CONTENT_LENGTH, page.body.len())?;
+        if let Some((name, value)) = self.hsts(ctx) {
+            response.insert_header(name, value)?;
+        }
         session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN));
         let bodiless = session.req_header().method == Method::HEAD || page.body.is_empty();
         session.write_response_header(Box::new(response), bodiless).await?;
@@ -138,6 +141,13 @@ impl Proxy {
             session.write_response_body(Some(page.body), true).await?;
         }
         Ok(())
+    }
+
+    /// What an answer says to a client that came by HTTPS, whoever ends that: it counts nowhere
+    /// else (RFC 6797, 7.2).
+    fn hsts(&self, ctx: &Context) -> Option<(HeaderName, HeaderValue)> {
+        let https = ctx.client.https;
+        https.then(|| self.shared.settings().options.hsts.field()).flatten()
     }
 
     async fn refuse(
@@ -584,6 +594,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+        let hsts = self.hsts(ctx);
         let Stage::Admitted(passage) = &mut ctx.stage else {
             return Ok(());
         };
@@ -600,6 +611,12 @@ impl ProxyHttp for Proxy {
         apply_to_response(edits, response)?;
         if interim {
             return Ok(());
+        }
+        // A pod that says so itself has the last word about its own host.
+        if !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
+            && let Some((name, value)) = hsts
+        {
+            response.insert_header(name, value)?;
         }
         if let Some(caller) = admitted.caller()
             && let Some(cookie) = signin::renewal(&self.shared, settings, admitted.entry(), caller, response, ctx.time)

@@ -5,6 +5,7 @@
 
 pub(crate) mod kept;
 mod tickets;
+mod hsts;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+pub use hsts::Hsts;
 use kept::Kept;
 use tickets::Tickets;
 

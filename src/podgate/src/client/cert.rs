@@ -114,6 +114,7 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
 async fn follow(api: &Api, name: &CertName, before: &Value, timeout: Duration) -> anyhow::Result<Value> {
     let begun = Instant::now();
     let mut told = String::new();
+    let mut failed = before["problem"].clone();
     loop {
         let it = api.get(&path(name)).await?;
         let over = it["asked"] != json!(true) && it["step"] == "waiting";
@@ -132,6 +133,13 @@ async fn follow(api: &Api, name: &CertName, before: &Value, timeout: Duration) -
         if told != step {
             step.clone_into(&mut told);
             crate::say(&format!("{name}: {step}"));
+        }
+        if it["problem"] != failed {
+            failed = it["problem"].clone();
+            if !failed.is_null() {
+                let again = moment(&it["due_at"]);
+                crate::say(&format!("{name}: {}; tried again at {again}", text(&failed)));
+            }
         }
         if begun.elapsed() > timeout {
             bail!("{name}: not there yet, after {}", humantime::format_duration(timeout));
