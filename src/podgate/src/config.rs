@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::bail;
 use edge::config::{Fixed, PodNetwork, Sections};
 use ipnet::IpNet;
-use model::ChallengeKind;
 use model::config::{Problem, Secrets, Section};
 use toml::{Table, Value};
 
@@ -226,9 +225,8 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         let message = "dns-01, the default, needs a dns.provider; else choose http-01 or tls-alpn-01";
         acme_section.problem("challenge", message);
     }
-    let in_handshakes = |acme: &certs::Config| acme.challenge == ChallengeKind::TlsAlpn01;
-    if options.asked.is_mutual() && acme.as_ref().is_some_and(in_handshakes) {
-        let message = "not with acme.challenge = \"tls-alpn-01\": the authority shows no certificate";
+    if options.asked.is_mutual() && acme.as_ref().is_some_and(certs::Config::answers_in_handshakes) {
+        let message = "not with tls-alpn-01 in [acme]: the authority shows no certificate";
         sections.tls.problem("client_ca", message);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::config::Section;
-use model::{EgressMode, Name, NodePorts, PortRange, Speed};
+use model::{EgressMode, Name, NodePorts, PortRange, ResolverAddress, Speed};
 
 use crate::desired::Surroundings;
 use crate::dns::{self, Suffix};
@@ -105,7 +105,7 @@ impl Config {
             line: section.parse::<Speed>("line"),
         };
         let upstreams = section
-            .list::<Resolver>("dns")
+            .list::<ResolverAddress>("dns")
             .map(|all| all.into_iter().map(|one| one.0).collect());
         let private = section.list::<Suffix>("private_domains").unwrap_or_default();
         let address = section.parse("address");
@@ -163,22 +163,6 @@ pub(crate) fn base(pods: Ipv4Net) -> Base {
         connections: CONNECTIONS,
         opening: OPENING,
         edges: Vec::new(),
-    }
-}
-
-/// A resolver as people write it: an address, with port 53 unless it says another.
-struct Resolver(SocketAddr);
-
-impl std::str::FromStr for Resolver {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let with_port = text
-            .parse()
-            .or_else(|_| text.parse::<IpAddr>().map(|address| (address, 53).into()));
-        with_port
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not the address of a resolver, such as 192.0.2.53 or [2001:db8::53]:53"))
     }
 }
 

@@ -56,6 +56,8 @@ impl Api {
             },
             from: Vantage::default(),
             reach: Reach::new(|pod, address, _| pod.is_some() && !address.ip().is_loopback()),
+            acme: true,
+            domains_per_user: 3,
             keys: None,
             zone: None,
         };
