@@ -75,7 +75,10 @@ async fn look_for_all(store: &Store, lease: &Lease, config: &dns::Config) -> Res
                     tracing::info!(domain = %claim.name, route.host = %claim.host, "domain verified");
                 }
             }
-            Err(problem) => batch.note_claim(&claim, &in_vain(&how, problem, now())).await?,
+            Err(problem) => {
+                let after = in_vain(&how, problem, now());
+                batch.note_claim(&claim, how.due_at, &after).await?;
+            }
         }
         batch.commit().await?;
     }

@@ -315,12 +315,19 @@ impl Batch {
         Ok(asked.rows_affected > 0)
     }
 
-    /// Writes down that a claim's record was not found. To followers of the feed the claim is
-    /// what it was.
+    /// Writes down that a claim's record was not found, which was due at `due`: when somebody has
+    /// asked for another look since, that stays due. To followers of the feed the claim is what it
+    /// was.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_claim(&self, it: &CustomDomain, how: &Verifying) -> Result<(), StoreError> {
+    pub async fn note_claim(&self, it: &CustomDomain, due: UnixMillis, how: &Verifying) -> Result<(), StoreError> {
+        const DOING: &str = "note how it goes with a claim";
+        let query = domain::Entity::find_by_id((it.name.to_string(), it.host.to_string()));
+        let Some(row) = query.one(&self.transaction).await.doing(DOING)? else {
+            return Ok(());
+        };
+        let due_at = if row.due_at == due.0 { how.due_at.0 } else { row.due_at };
         domain::Entity::update_many()
             .col_expr(domain::Column::Problem, Expr::value(how.problem.clone()))
             .col_expr(domain::Column::CheckedAt, Expr::value(how.checked_at.map(|at| at.0)))
@@ -328,12 +335,12 @@ impl Batch {
                 domain::Column::Failures,
                 Expr::value(i32::try_from(how.failures).unwrap_or(i32::MAX)),
             )
-            .col_expr(domain::Column::DueAt, Expr::value(how.due_at.0))
+            .col_expr(domain::Column::DueAt, Expr::value(due_at))
             .filter(is(&it.name, &it.host))
             .filter(domain::Column::Value.eq(it.value.as_str()))
             .exec(&self.transaction)
             .await
-            .doing("note how it goes with a claim")?;
+            .doing(DOING)?;
         Ok(())
     }
 

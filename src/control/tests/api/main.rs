@@ -13,6 +13,7 @@ use store::Store;
 use tower::ServiceExt;
 
 mod callers;
+mod domains;
 mod explain;
 mod hostile;
 mod limits;
