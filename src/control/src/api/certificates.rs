@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri};
 use model::{CertName, CertOrder, Certificate, CustomDomain, HostLabel, Key, PodId};
 use serde::{Deserialize, Serialize};
-use store::Claim;
+use store::{Claim, StoreError};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -310,7 +310,12 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
         verified_at: None,
     };
     let batch = api.begin(&caller, &IfMatch::NONE, None).await?;
-    batch.claim_domain(&claim, api.settings.domains_per_user).await?;
+    let claimed = batch.claim_domain(&claim, api.settings.domains_per_user).await;
+    claimed.map_err(|error| match error {
+        // It went in this moment.
+        StoreError::NotFound { .. } => Problem::invalid("service", format!("There is no service `{}`.", new.service)),
+        error => error.into(),
+    })?;
     let revision = batch.commit().await?;
     let known = api.known(&caller, std::slice::from_ref(&claim.name)).await?;
     let mut known = known.into_values().next().unwrap_or_default();
