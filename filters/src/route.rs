@@ -234,11 +234,7 @@ mod tests {
         assert_eq!(hosts.domain(), "pinacle.dev");
         let check = |host: &str, expected: Result<&str, Refusal>| {
             let parts = request(Version::HTTP_11, "/", &[host]);
-            assert_eq!(
-                hosts.key(&parts).as_deref(),
-                expected.as_ref().map(|s| *s),
-                "{host:?}"
-            );
+            assert_eq!(hosts.key(&parts).as_deref(), expected.as_ref().map(|s| *s), "{host:?}");
         };
         let none = Err(Refusal::NoRoute);
         check("app-myproject-john.pinacle.dev", Ok("app-myproject-john"));

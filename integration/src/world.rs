@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use model::{
-    CustomDomain, Entity, HostLabel, Member, MemberStatus, Name, Pod, PodId, PodState, Service, ServiceId, Share, Team, TeamId,
-    UnixMillis, User, UserId, Visibility,
+    CustomDomain, Entity, HostLabel, Member, MemberStatus, Name, Pod, PodId, PodState, Service, ServiceId, Share, Team,
+    TeamId, UnixMillis, User, UserId, Visibility,
 };
 use store::Store;
 

@@ -68,10 +68,7 @@ fn an_unknown_name_counts_like_any_unknown_host() {
 /// What comes of john's browser at a host, with a session made for one at a moment.
 fn visit(world: &World, gate: &Gate, host: &str, made: (&str, i64), fields: &[(&str, &str)]) -> Option<Access> {
     let (made_for, since) = made;
-    let cookie = format!(
-        "__Host-podgate={}",
-        session(&world.john, made_for, (since, since, 60))
-    );
+    let cookie = format!("__Host-podgate={}", session(&world.john, made_for, (since, since, 60)));
     let mut all = vec![("cookie", cookie.as_str())];
     all.extend(fields);
     come(world, gate, CLIENT, &at(host, "POST", "/", &all)).0.ok()

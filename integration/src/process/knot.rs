@@ -101,7 +101,11 @@ impl Knot {
             .finish()
             .await;
         let said = [done.stdout, done.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
-        assert!(done.status.success() && !said.concat().contains("failed"), "{}", said.concat());
+        assert!(
+            done.status.success() && !said.concat().contains("failed"),
+            "{}",
+            said.concat()
+        );
     }
 
     /// The values of a name's TXT records.

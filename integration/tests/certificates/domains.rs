@@ -20,7 +20,10 @@ const SHOP: &str = "shop.example.test";
 
 /// A podgate that asks this server about names.
 async fn site(knot: &Knot, origin: SocketAddr, edge: &str) -> Site {
-    let sections = format!("challenge = \"http-01\"\n{edge}\n[dns]\nresolvers = [\"{}\"]\n", knot.address);
+    let sections = format!(
+        "challenge = \"http-01\"\n{edge}\n[dns]\nresolvers = [\"{}\"]\n",
+        knot.address
+    );
     Site::start(origin, HOUR, &sections).await
 }
 
@@ -28,7 +31,10 @@ impl Site {
     async fn claim(&self, name: &str, service: &str) -> String {
         let claimed = json!({"name": name, "service": service});
         let claimed = self.api.ok(Method::POST, "certificates", claimed).await;
-        claimed["claims"][0]["record"]["value"].as_str().expect("text").to_owned()
+        claimed["claims"][0]["record"]["value"]
+            .as_str()
+            .expect("text")
+            .to_owned()
     }
 
     /// Has a claim's record looked for until what is known of it is `such`.
@@ -51,7 +57,11 @@ impl Site {
     async fn problem(&self, name: &str, says: &str) {
         let such = |it: &Value| it["problem"].as_str().is_some_and(|told| told.contains(says));
         let it = self.look(name, such).await;
-        assert_eq!((&it["claims"][0]["verified_at"], &it["issued"]), (&json!(null), &json!(false)), "{it}");
+        assert_eq!(
+            (&it["claims"][0]["verified_at"], &it["issued"]),
+            (&json!(null), &json!(false)),
+            "{it}"
+        );
     }
 
     /// The status of a plain request, which is only sent on to https where there is a service.
@@ -83,19 +93,29 @@ async fn a_name_leads_to_its_service_once_its_zone_says_so() {
 
     let (good, told) = site.said(&["cert", "add", SHOP, "--service", "john/web/app"]).await;
     assert!(good, "{told}");
-    let it = site.api.ok(Method::GET, &format!("certificates/{SHOP}"), json!(null)).await;
+    let it = site
+        .api
+        .ok(Method::GET, &format!("certificates/{SHOP}"), json!(null))
+        .await;
     let value = it["claims"][0]["record"]["value"].as_str().expect("text").to_owned();
-    assert!(told.contains(&format!("_podgate-verify.{SHOP} TXT \"{value}\"")), "{told}");
+    assert!(
+        told.contains(&format!("_podgate-verify.{SHOP} TXT \"{value}\"")),
+        "{told}"
+    );
     assert!(told.contains("podgate cert verify shop.example.test --wait"), "{told}");
 
     // Asked for by whoever likes, over any door, it leads nowhere, and nobody issues anything.
-    site.problem(SHOP, &format!("no TXT record at _podgate-verify.{SHOP}")).await;
+    site.problem(SHOP, &format!("no TXT record at _podgate-verify.{SHOP}"))
+        .await;
     for host in [SHOP, "stranger.example.test"] {
         assert_eq!(site.plain(host).await, 404, "{host}");
         assert!(site.secure(&client, host, "/").await.is_none(), "{host}");
     }
     let (good, told) = site.said(&["cert", "list"]).await;
-    assert!(good && told.contains("john/web/app") && told.contains("not verified"), "{told}");
+    assert!(
+        good && told.contains("john/web/app") && told.contains("not verified"),
+        "{told}"
+    );
     // Another service may claim it, too: who has the zone decides.
     let elsewhere = site.claim(SHOP, "john/web/api").await;
     assert_ne!(elsewhere, value);
@@ -106,7 +126,8 @@ async fn a_name_leads_to_its_service_once_its_zone_says_so() {
 
     // Another value is not the claim's.
     knot.set_txt(ZONE, &format!("_podgate-verify.{SHOP}"), &elsewhere).await;
-    site.problem(SHOP, &format!("must say {value}, and says `{elsewhere}`")).await;
+    site.problem(SHOP, &format!("must say {value}, and says `{elsewhere}`"))
+        .await;
     assert_eq!(site.plain(SHOP).await, 404);
     assert_eq!(site.pebble.orders(), 2, "nothing was ordered for it");
 
@@ -118,12 +139,18 @@ async fn a_name_leads_to_its_service_once_its_zone_says_so() {
     assert_eq!(site.pebble.orders(), 3);
     assert_eq!(site.plain(SHOP).await, 308);
     assert_eq!(site.plain("stranger.example.test").await, 404);
-    let it = site.api.ok(Method::GET, &format!("certificates/{SHOP}"), json!(null)).await;
+    let it = site
+        .api
+        .ok(Method::GET, &format!("certificates/{SHOP}"), json!(null))
+        .await;
     assert_eq!((&it["issued"], &it["problem"]), (&json!(true), &json!(null)), "{it}");
     let names = site.api.ok(Method::GET, "certificates", json!(null)).await;
     assert_eq!(names["items"].as_array().map(Vec::len), Some(3), "{names}");
     let (good, told) = site.said(&["cert", "show", SHOP]).await;
-    assert!(good && told.contains("john/web/app") && told.contains("issued"), "{told}");
+    assert!(
+        good && told.contains("john/web/app") && told.contains("issued"),
+        "{told}"
+    );
 
     // It is john's app's, and nobody else's.
     let (good, told) = site.said(&["cert", "add", SHOP, "--service", "john/web/api"]).await;
@@ -142,7 +169,10 @@ async fn a_name_leads_to_its_service_once_its_zone_says_so() {
         site.secure(&client, SHOP, "/").await.is_none().then_some(())
     })
     .await;
-    let gone = site.api.call(Method::GET, &format!("certificates/{SHOP}"), json!(null)).await;
+    let gone = site
+        .api
+        .call(Method::GET, &format!("certificates/{SHOP}"), json!(null))
+        .await;
     assert_eq!(gone.status(), 404);
     assert!(site.secure(&client, &label, "/").await.is_some());
 }
@@ -202,11 +232,18 @@ async fn the_status_says_what_is_wrong_with_dns() {
     let pieces = format!("\"{}\" \"{}\"", &value[..5], &value[5..]);
     knot.put_txt(ZONE, record, &[pieces]).await;
     site.shown("b.example.test").await;
-    until("a way there", async || (site.plain("b.example.test").await == 308).then_some(())).await;
+    until("a way there", async || {
+        (site.plain("b.example.test").await == 308).then_some(())
+    })
+    .await;
 
     // One that says nothing at all.
     knot.process.signal(Signal::STOP);
-    site.problem("a.example.test", &format!("no answer from the resolver {}", knot.address)).await;
+    site.problem(
+        "a.example.test",
+        &format!("no answer from the resolver {}", knot.address),
+    )
+    .await;
     assert_eq!(site.plain("b.example.test").await, 308, "what was shown stays so");
     knot.process.signal(Signal::CONT);
     site.problem("a.example.test", "no TXT record").await;
@@ -248,7 +285,10 @@ async fn orders_of_a_users_names_are_counted() {
     assert!(third.body().contains("john has 2 domains already"), "{}", third.body());
     // The second waits for its user's turn; it leads to the service all the same.
     let held = until("the limit", async || {
-        let it = site.api.ok(Method::GET, "certificates/b.example.test", json!(null)).await;
+        let it = site
+            .api
+            .ok(Method::GET, "certificates/b.example.test", json!(null))
+            .await;
         it["problem"].is_string().then_some(it)
     })
     .await;

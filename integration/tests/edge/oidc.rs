@@ -419,8 +419,9 @@ async fn a_callback_counts_in_the_browser_that_asked_and_once() {
     site.refused("another verifier", &mut jar, &back, 400).await;
     // And so is where it leads.
     for (field, value) in [
-        ("label", "evil.example/"),
-        ("label", "no-such-service"),
+        ("key", "evil.example/"),
+        ("key", "evil.example"),
+        ("key", "no-such-service"),
         ("path", "//evil.example"),
         ("path", "https://evil.example/"),
         ("ticket_nonce", "short"),

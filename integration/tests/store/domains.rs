@@ -84,7 +84,10 @@ async fn the_first_that_is_verified_has_the_name(database: Database) {
     let told = changes(&mut feed, 2).await;
     assert_eq!(told.len(), 2);
     for expected in [&by_mary, &by_john] {
-        assert!(told.contains(&Change::Put(Entity::Domain(expected.clone()))), "{told:?}");
+        assert!(
+            told.contains(&Change::Put(Entity::Domain(expected.clone()))),
+            "{told:?}"
+        );
     }
 
     // A value that is not the claim's own any more verifies nothing.
@@ -110,7 +113,10 @@ async fn the_first_that_is_verified_has_the_name(database: Database) {
     assert!(matches!(refused, StoreError::Claimed { .. }), "{refused}");
     assert!(!verify(&store, &by_mary).await);
     assert!(!verify(&store, &by_john).await, "not twice");
-    assert_eq!(store.verified(&by_john.name).await.expect("read"), Some(verified.clone()));
+    assert_eq!(
+        store.verified(&by_john.name).await.expect("read"),
+        Some(verified.clone())
+    );
     let (all, _) = snapshot(&mut store.follow()).await;
     let domains: Vec<&Entity> = all.iter().filter(|it| matches!(it, Entity::Domain(_))).collect();
     assert_eq!(domains, [&Entity::Domain(verified)]);
@@ -122,7 +128,10 @@ async fn the_first_that_is_verified_has_the_name(database: Database) {
         batch.commit().await
     };
     let not_hers = release(&marys.host).await.expect_err("not hers");
-    assert!(matches!(not_hers, StoreError::NotFound { what: "domain", .. }), "{not_hers}");
+    assert!(
+        matches!(not_hers, StoreError::NotFound { what: "domain", .. }),
+        "{not_hers}"
+    );
     release(&johns.host).await.expect("release");
     claim(&store, &by_mary, 9).await.expect("claim");
     assert!(verify(&store, &by_mary).await);
@@ -131,7 +140,9 @@ async fn the_first_that_is_verified_has_the_name(database: Database) {
 async fn claims_go_with_their_services(database: Database) {
     let store = database.open().await;
     let (john, pod, app) = small_world(&store).await;
-    let api = store.create_service(service_of(&pod, "api", "api-myproject-john")).await;
+    let api = store
+        .create_service(service_of(&pod, "api", "api-myproject-john"))
+        .await;
     let api = api.expect("create");
     let (_, _, marys) = rival(&store).await;
     let its = [
@@ -160,11 +171,17 @@ async fn claims_go_with_their_services(database: Database) {
 
     store.delete_service(pod.id, &app.name).await.expect("delete");
     let gone = removed(next(&mut feed).await.changes);
-    assert_eq!(gone, ["a.example.com app-myproject-john", "b.example.com app-myproject-john"]);
+    assert_eq!(
+        gone,
+        ["a.example.com app-myproject-john", "b.example.com app-myproject-john"]
+    );
     // Under another label it is another thing that a name would lead to.
     let moved = store.update_service(pod.id, &api.name, |service| service.host = label("elsewhere"));
     moved.await.expect("move");
-    assert_eq!(removed(next(&mut feed).await.changes), ["c.example.com api-myproject-john"]);
+    assert_eq!(
+        removed(next(&mut feed).await.changes),
+        ["c.example.com api-myproject-john"]
+    );
     let again = CustomDomain {
         host: label("elsewhere"),
         ..its[2].clone()
@@ -206,7 +223,12 @@ async fn what_is_looked_for_is_no_news(database: Database) {
         store.due_claims(UnixMillis(1_000), 10).await.expect("read"),
         [(it.clone(), how.clone())]
     );
-    let [known] = store.claims(std::slice::from_ref(&it.name)).await.expect("read").try_into().expect("one");
+    let [known] = store
+        .claims(std::slice::from_ref(&it.name))
+        .await
+        .expect("read")
+        .try_into()
+        .expect("one");
     assert_eq!((known.verifying, known.service.as_str()), (how, "john/myproject/app"));
 
     let ask = async || {
@@ -240,18 +262,28 @@ async fn a_user_has_so_many(database: Database) {
     let store = database.open().await;
     let (john, pod, app) = small_world(&store).await;
     let second = store.create_pod(pod_of(&john, "second")).await.expect("create");
-    let other = store.create_service(service_of(&second, "app", "app-second-john")).await;
+    let other = store
+        .create_service(service_of(&second, "app", "app-second-john"))
+        .await;
     let other = other.expect("create");
     let (_, _, marys) = rival(&store).await;
-    claim(&store, &claim_of("a.example.com", &app, "1"), 2).await.expect("the first");
+    claim(&store, &claim_of("a.example.com", &app, "1"), 2)
+        .await
+        .expect("the first");
     // Over all pods of one owner.
-    claim(&store, &claim_of("b.example.com", &other, "2"), 2).await.expect("the second");
+    claim(&store, &claim_of("b.example.com", &other, "2"), 2)
+        .await
+        .expect("the second");
     let third = claim(&store, &claim_of("c.example.com", &other, "3"), 2).await;
     let third = third.expect_err("one too many");
     assert_eq!(third.to_string(), "john has 2 domains already, and may have no more");
-    claim(&store, &claim_of("c.example.com", &marys, "4"), 2).await.expect("hers");
+    claim(&store, &claim_of("c.example.com", &marys, "4"), 2)
+        .await
+        .expect("hers");
     store.delete_pod(pod.id).await.expect("delete");
-    claim(&store, &claim_of("c.example.com", &other, "3"), 2).await.expect("room again");
+    claim(&store, &claim_of("c.example.com", &other, "3"), 2)
+        .await
+        .expect("room again");
 }
 
 async fn names_are_listed_with_certificates(database: Database) {
@@ -274,7 +306,10 @@ async fn names_are_listed_with_certificates(database: Database) {
         let mut names = Vec::new();
         let mut after = None;
         loop {
-            let page = store.named(of.map(|user| user.id), after.as_deref(), 2).await.expect("list");
+            let page = store
+                .named(of.map(|user| user.id), after.as_deref(), 2)
+                .await
+                .expect("list");
             assert!(page.items.len() <= 2);
             names.extend(page.items.iter().map(|name| name.as_str()[..1].to_owned()));
             after = page.next;

@@ -208,12 +208,10 @@ impl Settings {
     /// front of them, the usual one.
     pub(crate) fn way_back<'t>(&self, host: &str, text: &'t str) -> Option<(String, Option<&'t str>)> {
         let own = self.origin(host);
-        [own, format!("https://{host}")]
-            .into_iter()
-            .find_map(|origin| {
-                let path = return_path(text, &origin)?;
-                Some((origin, Some(path)))
-            })
+        [own, format!("https://{host}")].into_iter().find_map(|origin| {
+            let path = return_path(text, &origin)?;
+            Some((origin, Some(path)))
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertName, Certificate, Challenge, ChallengeKind, CustomDomain, Forward, HostLabel, IssuerKey, Member, Node, NodeId, NodePort,
-    Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
+    CertName, Certificate, Challenge, ChallengeKind, CustomDomain, Forward, HostLabel, IssuerKey, Member, Node, NodeId,
+    NodePort, Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
 };
 
 /// How far the store has come. Bumped by one in the transaction of each write, so

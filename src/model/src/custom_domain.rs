@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_name_is_whole_and_not_the_platforms_own() {
-        let check = |text: &str, expected: Result<&str, &str>| match (CustomDomain::name(text, "Pods.Test."), expected) {
+        let check = |text: &str, expected: Result<&str, &str>| match (CustomDomain::name(text, "Pods.Test."), expected)
+        {
             (Ok(name), Ok(expected)) => assert_eq!(name.as_str(), expected),
             (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
             (got, _) => panic!("{text}: {got:?}"),

@@ -453,14 +453,23 @@ mod tests {
         let custom = "challenge = \"http-01\"\ncustom_challenge = ";
         check(&format!("{custom}\"tls-alpn-01\""), "", (TlsAlpn01, 100));
         let refused = problems(&text(&format!("{custom}\"dns-01\""), ""));
-        assert!(matches!(&refused[..], [one] if one.starts_with("acme.custom_challenge:")), "{refused:?}");
+        assert!(
+            matches!(&refused[..], [one] if one.starts_with("acme.custom_challenge:")),
+            "{refused:?}"
+        );
 
         let asked = |dns: &str| parse(text("challenge = \"http-01\"", dns).parse().expect("TOML"), &NoSecrets);
-        let resolvers = asked("resolvers = [\"192.0.2.53\", \"[2001:db8::53]:5353\"]").expect("good").dns.resolvers;
+        let resolvers = asked("resolvers = [\"192.0.2.53\", \"[2001:db8::53]:5353\"]")
+            .expect("good")
+            .dns
+            .resolvers;
         let resolvers: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
         assert_eq!(resolvers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
         let wrong = problems(&text("challenge = \"http-01\"", "resolvers = [\"ns.example.org\"]"));
-        assert!(matches!(&wrong[..], [one] if one.starts_with("dns.resolvers[0]:")), "{wrong:?}");
+        assert!(
+            matches!(&wrong[..], [one] if one.starts_with("dns.resolvers[0]:")),
+            "{wrong:?}"
+        );
     }
 
     #[test]

@@ -126,7 +126,10 @@ fn otherwise(record: &str, value: &str, found: &[String]) -> String {
     if found.len() > TOLD_RECORDS {
         texts.push(format!("{} more", found.len() - TOLD_RECORDS));
     }
-    format!("the TXT record at {record} must say {value}, and says {}", texts.join(", "))
+    format!(
+        "the TXT record at {record} must say {value}, and says {}",
+        texts.join(", ")
+    )
 }
 
 /// How it goes with a claim that was looked for in vain.
@@ -160,7 +163,10 @@ mod tests {
     #[test]
     fn what_strangers_wrote_is_told_in_part() {
         let none = otherwise("_podgate-verify.a.test", "v", &[]);
-        assert!(none.contains("no TXT record at _podgate-verify.a.test") && none.contains("must say v"), "{none}");
+        assert!(
+            none.contains("no TXT record at _podgate-verify.a.test") && none.contains("must say v"),
+            "{none}"
+        );
         let found: Vec<String> = ["x\n\u{1b}[31m".to_owned(), "y".repeat(1000)]
             .into_iter()
             .chain(["z", "a", "b"].map(str::to_owned))

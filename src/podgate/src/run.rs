@@ -87,7 +87,14 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
             let domain = config.edge.options.domain.clone();
             let dns = config.dns.clone();
-            runtime.spawn(certificates::issue(store.clone(), acme, keyring, dns, domain, holder.clone()));
+            runtime.spawn(certificates::issue(
+                store.clone(),
+                acme,
+                keyring,
+                dns,
+                domain,
+                holder.clone(),
+            ));
         }
         runtime.spawn(domains::verify(store.clone(), config.dns.clone(), holder));
     }

@@ -217,11 +217,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn due_claims(
-        &self,
-        now: UnixMillis,
-        limit: u64,
-    ) -> Result<Vec<(CustomDomain, Verifying)>, StoreError> {
+    pub async fn due_claims(&self, now: UnixMillis, limit: u64) -> Result<Vec<(CustomDomain, Verifying)>, StoreError> {
         let rows = domain::Entity::find()
             .filter(domain::Column::VerifiedAt.is_null())
             .filter(domain::Column::DueAt.lte(now.0))

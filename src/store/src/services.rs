@@ -229,7 +229,8 @@ impl Batch {
             self.require_free::<service::Entity>(service::Column::Host, HOST, [service.host.as_str()])
                 .await?;
             // Names lead to a label.
-            self.release_domains(service::Column::Host.eq(before.host.as_str())).await?;
+            self.release_domains(service::Column::Host.eq(before.host.as_str()))
+                .await?;
             self.bury([Key::Service(before.host.clone())]).await?;
         }
         let its_pod = self.pod_with_ports(pod).await?;

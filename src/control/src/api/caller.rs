@@ -116,7 +116,9 @@ impl Caller {
             Scope::Write => Ok(()),
             Scope::Read if looks => Ok(()),
             Scope::Read => Err(Problem::forbidden("This token is for reading only.")),
-            Scope::Own(_) if matches!(first, "pods" | "certificates") || (looks && resource == "users/{user}") => Ok(()),
+            Scope::Own(_) if matches!(first, "pods" | "certificates") || (looks && resource == "users/{user}") => {
+                Ok(())
+            }
             Scope::Own(_) => Err(Problem::forbidden("This token is for the pods of one user only.")),
         }
     }

@@ -127,10 +127,7 @@ impl From<Claim> for ShownClaim {
             verified_at: domain.verified_at.map(Moment),
             problem: claim.verifying.problem,
             checked_at: claim.verifying.checked_at.map(Moment),
-            due_at: domain
-                .verified_at
-                .is_none()
-                .then_some(Moment(claim.verifying.due_at)),
+            due_at: domain.verified_at.is_none().then_some(Moment(claim.verifying.due_at)),
         }
     }
 }
@@ -229,7 +226,10 @@ impl Api {
             None => names.to_vec(),
             Some(_) => {
                 let has = |known: &Known| known.claims.iter().any(|claim| claim.domain.verified_at.is_some());
-                all.iter().filter(|(_, known)| has(known)).map(|(name, _)| name.clone()).collect()
+                all.iter()
+                    .filter(|(_, known)| has(known))
+                    .map(|(name, _)| name.clone())
+                    .collect()
             }
         };
         for order in self.store.orders_of(&visible).await? {

@@ -11,8 +11,8 @@ use axum::Json;
 use axum::extract::State;
 use http::Uri;
 use model::{
-    Access, Decision, MemberStatus, Name, PodState, Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam,
-    Service, User, Via, Visibility, decide,
+    Access, Decision, MemberStatus, Name, PodState, Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Service,
+    User, Via, Visibility, decide,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

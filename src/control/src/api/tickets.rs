@@ -51,8 +51,7 @@ pub(super) struct Shown {
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<New>) -> Result<Response, Problem> {
     let user = api.user_in("user", &new.user).await?;
     let found = api.service_of_host(&new.host).await?;
-    let (_, host) =
-        found.ok_or_else(|| Problem::invalid("host", format!("No service has the host {}.", new.host)))?;
+    let (_, host) = found.ok_or_else(|| Problem::invalid("host", format!("No service has the host {}.", new.host)))?;
     let is_digest = |nonce: &String| {
         nonce.len() == NONCE_LENGTH
             && nonce

@@ -15,7 +15,9 @@ async fn services(api: &Api) -> String {
         let service = json!({ "name": name, "port": 1, "visibility": "private" });
         api.post(&format!("{pod}/services"), service).await.made();
     }
-    api.post("pods", json!({ "name": "hers", "owner": "mary" })).await.made();
+    api.post("pods", json!({ "name": "hers", "owner": "mary" }))
+        .await
+        .made();
     let service = json!({ "name": "app", "port": 1, "visibility": "public" });
     api.post("pods/mary%2Fhers/services", service).await.made();
     pod
@@ -28,7 +30,10 @@ fn claim(name: &str, service: &str) -> Value {
 /// Has a claim's record found.
 async fn found(api: &Api, name: &str, service: &str) {
     let claims = api.store.claims(&[name.parse().expect("a name")]).await.expect("read");
-    let claim = claims.into_iter().find(|claim| claim.service == service).expect("claimed");
+    let claim = claims
+        .into_iter()
+        .find(|claim| claim.service == service)
+        .expect("claimed");
     let batch = api.store.begin().await.expect("begin");
     assert!(batch.verify_claim(&claim.domain).await.expect("verify"));
     batch.commit().await.expect("commit");
@@ -38,11 +43,16 @@ async fn found(api: &Api, name: &str, service: &str) {
 async fn a_claim_says_what_to_put_where() {
     let api = Api::new().await;
     let pod = services(&api).await;
-    let answer = api.post("certificates", claim("Shop.Example.ORG.", "john/myproject/app")).await;
+    let answer = api
+        .post("certificates", claim("Shop.Example.ORG.", "john/myproject/app"))
+        .await;
     assert_eq!(answer.headers["location"], "/api/v1/certificates/shop.example.org");
     let tag = answer.headers["etag"].clone();
     let made = answer.made();
-    assert_eq!((&made["name"], &made["step"], &made["issued"]), (&json!(SHOP), &json!("verifying"), &json!(false)));
+    assert_eq!(
+        (&made["name"], &made["step"], &made["issued"]),
+        (&json!(SHOP), &json!("verifying"), &json!(false))
+    );
     let its = &made["claims"][0];
     assert_eq!(its["service"], "john/myproject/app");
     assert_eq!(format!("pods/{}", its["pod"].as_str().expect("an id")), pod);
@@ -50,12 +60,18 @@ async fn a_claim_says_what_to_put_where() {
     assert_eq!(its["record"]["name"], "_podgate-verify.shop.example.org");
     assert_eq!(its["record"]["type"], "TXT");
     let value = its["record"]["value"].as_str().expect("text");
-    assert!(value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit()), "{value}");
+    assert!(
+        value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{value}"
+    );
     let read = api.get("certificates/SHOP.example.org").await;
     assert_eq!(read.headers["etag"], tag);
     assert_eq!(read.ok(), made);
     assert_eq!(api.get("certificates").await.ok()["items"], json!([made]));
-    let other = api.post("certificates", claim("other.example.org", "john/myproject/app")).await.made();
+    let other = api
+        .post("certificates", claim("other.example.org", "john/myproject/app"))
+        .await
+        .made();
     assert_ne!(other["claims"][0]["record"]["value"], json!(value), "by chance alone");
 
     // What was wrong is told.
@@ -67,14 +83,21 @@ async fn a_claim_says_what_to_put_where() {
     };
     let claims = api.store.claims(&[SHOP.parse().expect("a name")]).await.expect("read");
     let batch = api.store.begin().await.expect("begin");
-    batch.note_claim(&claims[0].domain, claims[0].verifying.due_at, &how).await.expect("note");
+    batch
+        .note_claim(&claims[0].domain, claims[0].verifying.due_at, &how)
+        .await
+        .expect("note");
     batch.commit().await.expect("commit");
     let shown = api.get("certificates/shop.example.org").await;
     assert_eq!(shown.headers["etag"], tag, "the claim is what it was");
     let shown = shown.ok();
     assert_eq!(
         (&shown["problem"], &shown["failures"], &shown["due_at"]),
-        (&json!("there is no TXT record"), &json!(2), &json!("1970-01-01T00:01:00.000Z"))
+        (
+            &json!("there is no TXT record"),
+            &json!(2),
+            &json!("1970-01-01T00:01:00.000Z")
+        )
     );
     let asked = api.post("certificates/shop.example.org/verify", Value::Null).await;
     assert_eq!(asked.status, 202);
@@ -86,18 +109,33 @@ async fn a_claim_says_what_to_put_where() {
     assert!(shown["claims"][0]["verified_at"].is_string(), "{shown}");
     // It is looked for no more.
     let before = api.revision().await;
-    assert_eq!(api.post("certificates/shop.example.org/verify", Value::Null).await.status, 202);
+    assert_eq!(
+        api.post("certificates/shop.example.org/verify", Value::Null)
+            .await
+            .status,
+        202
+    );
     assert_eq!(api.revision().await, before);
 
     api.delete("certificates/shop.example.org").await.gone();
-    api.delete("certificates/shop.example.org").await.refused(404, None, "shop.example.org");
-    api.get("certificates/shop.example.org").await.refused(404, None, "shop.example.org");
+    api.delete("certificates/shop.example.org")
+        .await
+        .refused(404, None, "shop.example.org");
+    api.get("certificates/shop.example.org")
+        .await
+        .refused(404, None, "shop.example.org");
     let audit = api.get("audit").await.ok();
     let done: Vec<String> = audit["items"]
         .as_array()
         .expect("a list")
         .iter()
-        .map(|it| format!("{} {}", it["action"].as_str().expect("text"), it["object"].as_str().expect("text")))
+        .map(|it| {
+            format!(
+                "{} {}",
+                it["action"].as_str().expect("text"),
+                it["object"].as_str().expect("text")
+            )
+        })
         .filter(|it| it.starts_with("domains."))
         .collect();
     assert_eq!(
@@ -156,10 +194,15 @@ async fn of_several_who_claim_a_name_one_has_it() {
     let [read, own] = [api.token("read").await, api.token("own").await];
     api.post("certificates", claim(SHOP, "mary/hers/app")).await.made();
     // Hers is not john's to see, and does not keep him out.
-    let hidden = api.call_as(&own, Method::GET, "certificates/shop.example.org", "").await;
+    let hidden = api
+        .call_as(&own, Method::GET, "certificates/shop.example.org", "")
+        .await;
     hidden.refused(404, None, SHOP);
     let body = claim(SHOP, "john/myproject/app").to_string();
-    let his = api.call_as(&own, Method::POST, "certificates", body.clone()).await.made();
+    let his = api
+        .call_as(&own, Method::POST, "certificates", body.clone())
+        .await
+        .made();
     assert_eq!(his["claims"].as_array().map(Vec::len), Some(1), "{his}");
     let again = api.call_as(&own, Method::POST, "certificates", body.clone()).await;
     again.refused(409, Some("name"), "taken");
@@ -181,17 +224,30 @@ async fn of_several_who_claim_a_name_one_has_it() {
     let nobody = api.delete(&format!("{path}{}", of("mary/hers/none"))).await;
     nobody.refused(404, None, "mary/hers/none");
     // He takes back his own, and nobody else's.
-    let not_his = api.call_as(&own, Method::DELETE, &format!("{path}{}", of("mary/hers/app")), "").await;
+    let not_his = api
+        .call_as(&own, Method::DELETE, &format!("{path}{}", of("mary/hers/app")), "")
+        .await;
     not_his.refused(404, None, "mary/hers/app");
     let pod = his["claims"][0]["pod"].as_str().expect("an id");
-    let by_id = api.call_as(&own, Method::POST, &format!("{verify}{}", of(&format!("{pod}/app"))), "").await;
+    let by_id = api
+        .call_as(
+            &own,
+            Method::POST,
+            &format!("{verify}{}", of(&format!("{pod}/app"))),
+            "",
+        )
+        .await;
     assert_eq!(by_id.status, 202, "{}", by_id.body);
     let unknown = api.delete(&format!("{path}?servce=x")).await;
     unknown.refused(400, None, "servce");
 
     found(&api, SHOP, "john/myproject/app").await;
     let shown = api.get(path).await.ok();
-    assert_eq!(shown["claims"].as_array().map(Vec::len), Some(1), "hers is gone: {shown}");
+    assert_eq!(
+        shown["claims"].as_array().map(Vec::len),
+        Some(1),
+        "hers is gone: {shown}"
+    );
     let late = api.post("certificates", claim(SHOP, "mary/hers/app")).await;
     late.refused(409, Some("name"), "another service's already");
     let own_other = api.post("certificates", claim(SHOP, "john/myproject/api")).await;
@@ -204,12 +260,18 @@ async fn of_several_who_claim_a_name_one_has_it() {
     }
     let names = |list: Value| -> Vec<String> {
         let items = list["items"].as_array().expect("a list").clone();
-        items.iter().map(|it| it["name"].as_str().expect("text").to_owned()).collect()
+        items
+            .iter()
+            .map(|it| it["name"].as_str().expect("text").to_owned())
+            .collect()
     };
     let mine = api.call_as(&own, Method::GET, "certificates", "").await.ok();
     assert_eq!(names(mine), [SHOP]);
     assert_eq!(names(api.get("certificates").await.ok()), ["*.example.dev", SHOP]);
-    for (path, body) in [("certificates/%2A.example.dev", ""), ("certificates/%2A.example.dev/renew", "x")] {
+    for (path, body) in [
+        ("certificates/%2A.example.dev", ""),
+        ("certificates/%2A.example.dev/renew", "x"),
+    ] {
         let method = if body.is_empty() { Method::GET } else { Method::POST };
         let hidden = api.call_as(&own, method, path, "").await;
         hidden.refused(404, None, "*.example.dev");
@@ -217,7 +279,9 @@ async fn of_several_who_claim_a_name_one_has_it() {
     let renewed = api.call_as(&own, Method::POST, &format!("{path}/renew"), "").await;
     assert_eq!((renewed.status.as_u16(), &renewed.body["asked"]), (202, &json!(true)));
     // The platform's own goes with its services, and is nobody's to take back.
-    api.delete("certificates/%2A.example.dev").await.refused(409, None, "the platform's own");
+    api.delete("certificates/%2A.example.dev")
+        .await
+        .refused(409, None, "the platform's own");
     api.call_as(&own, Method::DELETE, path, "").await.gone();
 }
 
@@ -229,12 +293,18 @@ async fn a_user_has_so_many() {
         api.post("certificates", claim(name, "john/myproject/app")).await.made();
     }
     let before = api.revision().await;
-    let fourth = api.post("certificates", claim("d.example.org", "john/myproject/api")).await;
+    let fourth = api
+        .post("certificates", claim("d.example.org", "john/myproject/api"))
+        .await;
     fourth.refused(409, None, "john has 3 domains already");
     assert_eq!(api.revision().await, before);
-    api.post("certificates", claim("d.example.org", "mary/hers/app")).await.made();
+    api.post("certificates", claim("d.example.org", "mary/hers/app"))
+        .await
+        .made();
     api.delete("certificates/a.example.org").await.gone();
-    api.post("certificates", claim("e.example.org", "john/myproject/api")).await.made();
+    api.post("certificates", claim("e.example.org", "john/myproject/api"))
+        .await
+        .made();
 }
 
 #[tokio::test]
@@ -251,7 +321,10 @@ async fn tickets_and_explanations_are_for_names_that_are_verified() {
     found(&api, SHOP, "john/myproject/app").await;
     let made = api.post("tickets", ticket("Shop.Example.ORG")).await.made();
     let url = made["url"].as_str().expect("a URL");
-    assert!(url.starts_with("https://shop.example.org:8443/.podgate/login?ticket="), "{url}");
+    assert!(
+        url.starts_with("https://shop.example.org:8443/.podgate/login?ticket="),
+        "{url}"
+    );
     for (to, good) in [
         ("https://shop.example.org:8443/x", true),
         ("https://shop.example.org/x", true),
@@ -266,7 +339,10 @@ async fn tickets_and_explanations_are_for_names_that_are_verified() {
         }
     }
     let explained = explain("").await;
-    assert_eq!((&explained["status"], &explained["route"]["label"]), (&json!(401), &json!("app-myproject-john")));
+    assert_eq!(
+        (&explained["status"], &explained["route"]["label"]),
+        (&json!(401), &json!("app-myproject-john"))
+    );
     assert_eq!(explained["host"], SHOP);
     for elsewhere in ["www.shop.example.org", "example.org"] {
         let refused = api.post("tickets", ticket(elsewhere)).await;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
 use model::{
-    CertName, Change, CustomDomain, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Node, NodeId, Pod, PodId, Route, RoutedNode,
-    RoutedPod, RoutedShare, RoutedTeam, Service, Share, TeamId, UnixMillis, User, UserId,
+    CertName, Change, CustomDomain, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Node, NodeId, Pod, PodId,
+    Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Service, Share, TeamId, UnixMillis, User, UserId,
 };
 
 use super::pods::Pods;
@@ -305,7 +305,10 @@ impl Assembler {
         if let Some(entry) = maps.route(host.as_str()) {
             lead(maps, &name, since, &entry);
         }
-        self.domains.entry(host.clone()).or_default().push((name.clone(), since));
+        self.domains
+            .entry(host.clone())
+            .or_default()
+            .push((name.clone(), since));
         self.named.insert(name, host);
     }
 

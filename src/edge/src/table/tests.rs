@@ -406,7 +406,10 @@ fn a_custom_domain_is_its_services_route_once_it_is_verified() {
         }
         assert_eq!(leads(&table, SHOP).as_deref(), Some(label));
         let since = |name: &str| filters::Table::had_since(&table.snapshot(), name);
-        assert_eq!((since(SHOP), since("example.com"), since(label)), (Some(UnixMillis(7)), None, None));
+        assert_eq!(
+            (since(SHOP), since("example.com"), since(label)),
+            (Some(UnixMillis(7)), None, None)
+        );
         assert_eq!(table.len(), 1, "one route of two names");
         assert_eq!(leads(&table, "example.com"), None);
 
@@ -448,7 +451,10 @@ fn a_custom_domain_goes_with_its_service_and_comes_back_with_it() {
     table.apply(put([domain(SHOP, label, true), domain("www.example.com", label, true)]));
     assert!(leads(&table, SHOP).is_some() && leads(&table, "www.example.com").is_some());
     for (gone, back) in [
-        (Key::Service(world.service.host.clone()), Entity::Service(world.service.clone())),
+        (
+            Key::Service(world.service.host.clone()),
+            Entity::Service(world.service.clone()),
+        ),
         (Key::Pod(world.pod.id), Entity::Pod(world.pod.clone())),
         (Key::User(world.john.id), Entity::User(world.john.clone())),
     ] {

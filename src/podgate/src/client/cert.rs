@@ -53,7 +53,10 @@ pub(crate) enum Verb {
         timeout: Duration,
     },
     /// Take a claim to a name back: it leads nowhere then, and its certificate is forgotten
-    #[command(visible_alias = "rm", after_help = "Examples:\n  podgate cert remove app.example.com")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  podgate cert remove app.example.com"
+    )]
     Remove {
         /// The name
         name: CertName,
@@ -90,7 +93,9 @@ fn path(name: &CertName) -> String {
 
 /// The path of something about a service's claim.
 fn claim_path(name: &CertName, what: &str, service: Option<&ServiceRef>) -> String {
-    let of = service.map_or_else(String::new, |service| format!("?service={}", segment(&service.to_string())));
+    let of = service.map_or_else(String::new, |service| {
+        format!("?service={}", segment(&service.to_string()))
+    });
     format!("{}{what}{of}", path(name))
 }
 
@@ -123,7 +128,9 @@ fn claims(it: &Value) -> &[Value] {
 /// Whether a claim is a service's, by its pod's name or id.
 fn is_of(claim: &Value, service: &str) -> bool {
     let named = text(&claim["service"]);
-    let by_id = named.rsplit_once('/').map(|(_, name)| format!("{}/{name}", text(&claim["pod"])));
+    let by_id = named
+        .rsplit_once('/')
+        .map(|(_, name)| format!("{}/{name}", text(&claim["pod"])));
     named == service || by_id.is_some_and(|by_id| by_id == service)
 }
 
@@ -133,7 +140,10 @@ fn advice(it: &Value) -> Vec<String> {
     open.flat_map(|claim| {
         let record = &claim["record"];
         [
-            format!("To show that {} may have the name, put this in its zone:", text(&claim["service"])),
+            format!(
+                "To show that {} may have the name, put this in its zone:",
+                text(&claim["service"])
+            ),
             format!("  {} TXT \"{}\"", text(&record["name"]), text(&record["value"])),
         ]
     })
@@ -159,7 +169,9 @@ pub(super) async fn run(verb: Verb, api: &Api, output: &Output) -> anyhow::Resul
             wait,
             timeout,
         } => {
-            let it = api.post(&claim_path(&name, "/verify", service.as_ref()), Value::Null).await?;
+            let it = api
+                .post(&claim_path(&name, "/verify", service.as_ref()), Value::Null)
+                .await?;
             if !wait {
                 return output.done(&it, &format!("{name}: the record is looked for"));
             }

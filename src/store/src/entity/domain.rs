@@ -46,7 +46,10 @@ impl Row for Model {
     }
 
     fn key(&self) -> Result<Key, StoreError> {
-        Ok(Key::Domain(stored("domain", &self.name)?, stored("host label", &self.host)?))
+        Ok(Key::Domain(
+            stored("domain", &self.name)?,
+            stored("host label", &self.host)?,
+        ))
     }
 
     fn entity(self) -> Result<model::Entity, StoreError> {

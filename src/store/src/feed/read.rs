@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::database::begin_read;
 use crate::entity::{
-    Row, certificate, challenge, domain, forward, issuer_key, member, node, pod, policy, revision, service, share, team,
-    tombstone, user,
+    Row, certificate, challenge, domain, forward, issuer_key, member, node, pod, policy, revision, service, share,
+    team, tombstone, user,
 };
 use crate::error::Doing;
 use crate::{Store, StoreError};
