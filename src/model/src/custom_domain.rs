@@ -90,7 +90,7 @@ mod tests {
         check("", Err("empty"));
         let long = |length: usize| {
             let mut name = "a.".repeat(length / 2 - 2);
-            name.push_str(if length % 2 == 0 { "test" } else { "tests" });
+            name.push_str(if length.is_multiple_of(2) { "test" } else { "tests" });
             name
         };
         assert_eq!(long(237).len(), 237);

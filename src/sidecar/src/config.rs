@@ -325,18 +325,4 @@ mod tests {
         let wrong: Vec<String> = section.finish().into_iter().map(|problem| problem.key).collect();
         assert_eq!(wrong, ["sidecar.connections"]);
     }
-
-    #[test]
-    fn a_resolver_has_port_53_unless_it_says_another() {
-        let check = |text: &str, expected: Option<&str>| {
-            let read = text.parse::<Resolver>().ok().map(|resolver| resolver.0.to_string());
-            assert_eq!(read.as_deref(), expected, "{text}");
-        };
-        check("192.0.2.53", Some("192.0.2.53:53"));
-        check("192.0.2.53:5353", Some("192.0.2.53:5353"));
-        check("2001:db8::53", Some("[2001:db8::53]:53"));
-        check("[2001:db8::53]:5353", Some("[2001:db8::53]:5353"));
-        check("example.org", None);
-        check("", None);
-    }
 }
