@@ -73,6 +73,7 @@ impl Resolver {
             .build()
             .map_err(none)?;
         let servers = match names.as_slice() {
+            [] => return Err(Unanswered::NoResolver("/etc/resolv.conf names none".to_owned())),
             [one] => format!("the resolver {one}"),
             many => format!("the resolvers {}", many.join(", ")),
         };
