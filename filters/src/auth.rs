@@ -310,7 +310,7 @@ impl Auth {
             pass.guessed_wrong(now);
             bad(fault)
         })?;
-        if *ticket.label != *visit.route.host.as_str() {
+        if !visit.is_at(&ticket.key, ticket.issued) {
             return Err(bad(Fault::WrongAudience));
         }
         if now.unix >= ticket.expires.plus(self.config.leeway) {
@@ -440,7 +440,7 @@ impl Auth {
             if source != Source::Cookie {
                 return Err(Stranger::bad(Fault::Unsupported));
             }
-            if !session.is_for(visit.route.host.as_str()) {
+            if !visit.is_at(session.key(), session.since()) {
                 return Err(Stranger::bad(Fault::WrongAudience));
             }
         }

@@ -73,8 +73,11 @@ pub trait Table {
     /// What the table keeps for a route.
     type Entry: AsRef<Route>;
 
-    /// The route of a host label.
-    fn route(&self, label: &str) -> Option<Self::Entry>;
+    /// The route of a host, by its [key](Hosts::key).
+    fn route(&self, key: &str) -> Option<Self::Entry>;
+
+    /// Since when a custom domain has been its service's.
+    fn had_since(&self, domain: &str) -> Option<UnixMillis>;
 
     /// A user by id.
     fn user(&self, id: UserId) -> Option<Arc<User>>;
@@ -328,8 +331,8 @@ impl Gate {
         if !origin::is_preflight(request) {
             return None;
         }
-        let label = self.hosts.label(request).ok()?;
-        let entry = table.route(&label)?;
+        let key = self.hosts.key(request).ok()?;
+        let entry = table.route(&key)?;
         if entry.as_ref().visibility == Visibility::Public {
             return None;
         }
@@ -357,8 +360,8 @@ impl Gate {
         now: Now,
     ) -> Result<(T::Entry, ClientPass<'_>), Denied<T::Entry>> {
         self.shape.check(request).map_err(Denied::at_the_door)?;
-        let label = self.hosts.label(request).map_err(Denied::at_the_door)?;
-        let Some(entry) = table.route(&label) else {
+        let key = self.hosts.key(request).map_err(Denied::at_the_door)?;
+        let Some(entry) = table.route(&key) else {
             let refusal = self.limits.unknown_host(client.address, now).err();
             return Err(Denied::at_the_door(refusal.unwrap_or(Refusal::NoRoute)));
         };

@@ -215,8 +215,8 @@ pub struct Flow {
     pub nonce: String,
     /// What proves that it was us who asked (RFC 7636).
     pub verifier: String,
-    /// The service to go on to.
-    pub label: String,
+    /// The service to go on to, by the key of its host.
+    pub key: String,
     /// The path there.
     pub path: String,
     /// The digest of the browser's nonce there.

@@ -8,7 +8,7 @@
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, REFERER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method};
-use model::{Route, Visibility};
+use model::{Route, UnixMillis, Visibility};
 
 use crate::auth::Config;
 use crate::{Table, route};
@@ -94,6 +94,22 @@ pub(crate) struct Visit<'a, T> {
 }
 
 impl<T: Table> Visit<'_, T> {
+    /// Whether a credential for one host only, by its key, was made for the host asked for, and
+    /// while that was this service's: a name of others may have had another owner before, who
+    /// got to know what browsers sent there.
+    pub(crate) fn is_at(&self, key: &str, since: UnixMillis) -> bool {
+        let asked = route::requested(self.request).ok();
+        let asked = asked.and_then(|asked| route::key(asked.host, &self.config.domain));
+        if !asked.is_some_and(|asked| asked.eq_ignore_ascii_case(key)) {
+            return false;
+        }
+        !route::is_custom(key)
+            || self
+                .table
+                .had_since(key)
+                .is_some_and(|had| since.plus(self.config.leeway) >= had)
+    }
+
     /// Whether our cookie counts: the page that makes the request is the service's own
     /// or a friend, or it is a person who follows a link. `embedded`: whether the session
     /// was made for frames of another site.
@@ -185,11 +201,8 @@ impl<T: Table> Visit<'_, T> {
 
     /// Whether a host is that of a service of the same owner.
     fn is_sibling(&self, host: &str) -> bool {
-        let label = host
-            .strip_suffix(self.config.domain.as_str())
-            .and_then(|front| front.strip_suffix('.'));
-        label
-            .and_then(|label| self.table.route(label))
+        route::key(host, &self.config.domain)
+            .and_then(|key| self.table.route(key))
             .is_some_and(|sibling| sibling.as_ref().pod.owner.id == self.route.pod.owner.id)
     }
 }

@@ -1,6 +1,9 @@
-//! Which service a request asks for: the host, checked and reduced to its label.
+//! Which service a request asks for: the host, checked and reduced to the key that the route
+//! table knows it by.
 //!
-//! The label is one opaque key ([`model::HostLabel`]); nothing here splits it.
+//! Under our domain that is the host's label, one opaque key ([`model::HostLabel`]) that nothing
+//! here splits. Hosts elsewhere may be custom domains of services, and are their own keys: they
+//! have a dot in them, which no label has.
 
 use std::borrow::Cow;
 
@@ -19,7 +22,7 @@ const BAD: Refusal = Refusal::Malformed(Malformed::BadHost);
 const MISSING: Refusal = Refusal::Malformed(Malformed::MissingHost);
 const CONFLICTING: Refusal = Refusal::Malformed(Malformed::ConflictingHost);
 
-/// The hosts that are ours: one label under a domain.
+/// The hosts that may be services': one label under a domain, or another whole name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hosts {
     domain: Box<str>,
@@ -40,21 +43,58 @@ impl Hosts {
         &self.domain
     }
 
-    /// The label a request asks for: the key of the route table, lower case.
+    /// The key of the host a request asks for, lower case.
     ///
     /// # Errors
-    /// [`Refusal::Malformed`] as for [`host`]; [`Refusal::NoRoute`] for a host
-    /// that is not exactly one label under the domain.
-    pub fn label<'r>(&self, request: &'r Parts) -> Result<Cow<'r, str>, Refusal> {
+    /// [`Refusal::Malformed`] as for [`host`]; [`Refusal::NoRoute`] for a host that no service
+    /// can have ([`Hosts::key_of`]).
+    pub fn key<'r>(&self, request: &'r Parts) -> Result<Cow<'r, str>, Refusal> {
         let host = requested(request)?.host;
-        let above = host.len().checked_sub(self.domain.len()).ok_or(Refusal::NoRoute)?;
-        let (front, domain) = host.split_at(above);
-        let label = front.strip_suffix('.').ok_or(Refusal::NoRoute)?;
-        if label.is_empty() || label.contains('.') || !domain.eq_ignore_ascii_case(&self.domain) {
-            return Err(Refusal::NoRoute);
-        }
-        Ok(lower(label))
+        key(host, &self.domain).map(lower).ok_or(Refusal::NoRoute)
     }
+
+    /// The key of a host: its label under the domain, or elsewhere the whole of it; none when no
+    /// service can have it.
+    pub fn key_of<'h>(&self, host: &'h str) -> Option<&'h str> {
+        key(host, &self.domain)
+    }
+
+    /// The host of a key.
+    pub fn host_of(&self, key: &str) -> String {
+        host_of(key, &self.domain)
+    }
+}
+
+/// Whether a key is a whole host, and not a label under our domain.
+pub fn is_custom(key: &str) -> bool {
+    key.contains('.')
+}
+
+/// The host of a key.
+pub(crate) fn host_of(key: &str, domain: &str) -> String {
+    match is_custom(key) {
+        true => key.to_owned(),
+        false => format!("{key}.{domain}"),
+    }
+}
+
+/// The key of a host; none for the domain itself, names deeper below it, names of one label, and
+/// addresses.
+pub(crate) fn key<'h>(host: &'h str, domain: &str) -> Option<&'h str> {
+    let above = host.len().checked_sub(domain.len());
+    if let Some((front, end)) = above.and_then(|above| host.split_at_checked(above))
+        && end.eq_ignore_ascii_case(domain)
+    {
+        match front.strip_suffix('.') {
+            Some(label) => return (!label.is_empty() && !label.contains('.')).then_some(label),
+            None if front.is_empty() => return None,
+            // `mypinacle.dev` only ends alike.
+            None => {}
+        }
+    }
+    // No top-level domain is a number, but every IPv4 address ends in one.
+    let (_, last) = host.rsplit_once('.')?;
+    (!last.bytes().all(|b| b.is_ascii_digit())).then_some(host)
 }
 
 /// The host a request asks for: lower case, without port or final dot.
@@ -189,16 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn one_label_under_the_domain() {
+    fn one_label_under_the_domain_or_a_whole_name_elsewhere() {
         let hosts = Hosts::new("Pinacle.DEV.");
         assert_eq!(hosts.domain(), "pinacle.dev");
         let check = |host: &str, expected: Result<&str, Refusal>| {
             let parts = request(Version::HTTP_11, "/", &[host]);
-            assert_eq!(
-                hosts.label(&parts).as_deref(),
-                expected.as_ref().map(|s| *s),
-                "{host:?}"
-            );
+            assert_eq!(hosts.key(&parts).as_deref(), expected.as_ref().map(|s| *s), "{host:?}");
         };
         let none = Err(Refusal::NoRoute);
         check("app-myproject-john.pinacle.dev", Ok("app-myproject-john"));
@@ -210,11 +246,18 @@ mod tests {
         check("pinacle.dev", none);
         check("pinacle.dev.", none);
         check("a.app.pinacle.dev", none);
-        check("apppinacle.dev", none);
-        check("app.pinacle.dev.evil.com", none);
-        check("app.evilpinacle.dev", none);
+        check("apppinacle.dev", Ok("apppinacle.dev"));
+        check("app.pinacle.dev.evil.com", Ok("app.pinacle.dev.evil.com"));
+        check("app.evilpinacle.dev", Ok("app.evilpinacle.dev"));
+        check("Shop.Example.COM.:8443", Ok("shop.example.com"));
+        check("example.com", Ok("example.com"));
+        check("b.a.app.pinacle.dev", none);
+        check("..pinacle.dev", Err(BAD));
         check("dev", none);
         check("127.0.0.1", none);
+        check("127.0.0.1:80", none);
+        check("localhost", none);
+        check("auth", none);
         check("[::1]", none);
         check("[::1]:8080", none);
         check("app.pinacle.dev..", Err(BAD));
@@ -243,7 +286,22 @@ mod tests {
     fn a_lower_case_label_is_not_copied() {
         let hosts = Hosts::new("pinacle.dev");
         let parts = request(Version::HTTP_11, "/", &["app.PINACLE.dev"]);
-        assert!(matches!(hosts.label(&parts), Ok(Cow::Borrowed("app"))));
+        assert!(matches!(hosts.key(&parts), Ok(Cow::Borrowed("app"))));
+        let parts = request(Version::HTTP_11, "/", &["shop.example.com"]);
+        assert!(matches!(hosts.key(&parts), Ok(Cow::Borrowed("shop.example.com"))));
+    }
+
+    #[test]
+    fn a_key_is_of_one_host() {
+        let hosts = Hosts::new("pinacle.dev");
+        for host in ["app.pinacle.dev", "shop.example.com", "apppinacle.dev"] {
+            let key = hosts.key_of(host).expect(host);
+            assert_eq!(hosts.host_of(key), host);
+        }
+        // Of what was signed, and not asked for, nothing is known.
+        for host in ["", ".", "pinacle.dev", "é.pinacle.de", "\u{e9}pinacle.dev\u{e9}", "a.1"] {
+            assert_eq!(hosts.key_of(host).filter(|key| !is_custom(key)), None, "{host}");
+        }
     }
 
     #[test]

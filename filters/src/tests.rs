@@ -1,5 +1,7 @@
 //! `admit`, walked through every refusal in its order.
 
+mod custom;
+
 use std::time::Duration;
 
 use http::request::Parts;

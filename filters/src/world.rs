@@ -247,6 +247,8 @@ pub(crate) struct World {
     pub(crate) eve: Arc<User>,
     users: HashMap<UserId, Arc<User>>,
     routes: HashMap<String, Arc<Route>>,
+    /// The labels that custom domains lead to, and since when.
+    domains: HashMap<String, (String, UnixMillis)>,
     start: Instant,
 }
 
@@ -328,6 +330,7 @@ impl World {
             .into_iter()
             .chain([strangers])
             .collect(),
+            domains: HashMap::new(),
             john,
             ann,
             mary,
@@ -362,6 +365,13 @@ impl World {
         self.routes.insert(label, Arc::new(route));
     }
 
+    /// Has a custom domain lead to a service since so many seconds after [`T0`].
+    pub(crate) fn lend(&mut self, domain: &str, service: &str, after: i64) {
+        let label = format!("{service}-myproject-john");
+        let since = UnixMillis((T0 + after) * 1000);
+        self.domains.insert(domain.to_owned(), (label, since));
+    }
+
     /// Ends a user's sessions at so many seconds after [`T0`].
     pub(crate) fn end_sessions(&mut self, user: &User, after: i64) {
         let ended = User {
@@ -389,8 +399,13 @@ impl World {
 impl Table for World {
     type Entry = Arc<Route>;
 
-    fn route(&self, label: &str) -> Option<Arc<Route>> {
+    fn route(&self, key: &str) -> Option<Arc<Route>> {
+        let label = self.domains.get(key).map_or(key, |(label, _)| label);
         self.routes.get(label).cloned()
+    }
+
+    fn had_since(&self, domain: &str) -> Option<UnixMillis> {
+        self.domains.get(domain).map(|(_, since)| *since)
     }
 
     fn user(&self, id: UserId) -> Option<Arc<User>> {

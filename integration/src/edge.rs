@@ -129,7 +129,9 @@ impl Builder {
         if let (Some(https), Some(authority)) = (listen.https, authority) {
             put(&mut config, "edge.https", vec![https.to_string()].into());
             let wildcard = format!("*.{DOMAIN}");
-            let certificate = authority.issue(&[&wildcard, DOMAIN], dir, "wildcard");
+            let own = [wildcard.as_str(), DOMAIN];
+            let names: Vec<&str> = own.into_iter().chain(self.world.domains()).collect();
+            let certificate = authority.issue(&names, dir, "wildcard");
             let path = |path: &Path| Value::from(path.display().to_string());
             let entry = [("cert", path(&certificate.cert)), ("key", path(&certificate.key))];
             append(&mut config, "tls", "certificates", table(entry));

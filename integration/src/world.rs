@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use model::{
-    Entity, HostLabel, Member, MemberStatus, Name, Pod, PodId, PodState, Service, ServiceId, Share, Team, TeamId,
-    UnixMillis, User, UserId, Visibility,
+    CustomDomain, Entity, HostLabel, Member, MemberStatus, Name, Pod, PodId, PodState, Service, ServiceId, Share, Team,
+    TeamId, UnixMillis, User, UserId, Visibility,
 };
 use store::Store;
 
@@ -46,6 +46,7 @@ pub struct World {
     services: BTreeMap<String, Service>,
     members: Vec<Member>,
     shares: Vec<Share>,
+    domains: Vec<CustomDomain>,
 }
 
 impl World {
@@ -86,6 +87,26 @@ impl World {
         };
         self.services.insert(label.to_owned(), service);
         self
+    }
+
+    /// With a custom domain of a service, which has been verified.
+    ///
+    /// # Panics
+    /// When that is no name, or there is no such service.
+    #[must_use]
+    pub fn domain(mut self, name: &str, label: &str) -> Self {
+        self.domains.push(CustomDomain {
+            name: name.parse().unwrap_or_else(|e| panic!("{e}")),
+            host: self.service_at(label).host.clone(),
+            value: "shown".to_owned(),
+            verified_at: Some(moment(true, Duration::from_secs(60))),
+        });
+        self
+    }
+
+    /// The custom domains.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|domain| domain.name.as_str())
     }
 
     /// With a pod in this state.
@@ -229,12 +250,14 @@ impl World {
         let pods = self.pods.values().cloned().map(Entity::Pod);
         let services = self.services.values().cloned().map(Entity::Service);
         let shares = self.shares.iter().cloned().map(Entity::Share);
+        let domains = self.domains.iter().cloned().map(Entity::Domain);
         users
             .chain(teams)
             .chain(members)
             .chain(pods)
             .chain(services)
             .chain(shares)
+            .chain(domains)
             .collect()
     }
 
@@ -265,6 +288,9 @@ impl World {
         }
         for share in &self.shares {
             batch.put_share(share).await.expect("put a share");
+        }
+        for domain in &self.domains {
+            batch.claim_domain(domain, u64::MAX).await.expect("claim a domain");
         }
         batch.commit().await.expect("commit");
     }

@@ -24,6 +24,7 @@ mod m0008_networks;
 mod m0009_metrics;
 mod m0010_ports;
 mod m0011_certificates;
+mod m0012_domains;
 
 struct Migrator;
 
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_metrics::Migration),
             Box::new(m0010_ports::Migration),
             Box::new(m0011_certificates::Migration),
+            Box::new(m0012_domains::Migration),
         ]
     }
 }

@@ -30,7 +30,7 @@ const MIN_JWKS_REFRESH: Duration = Duration::from_secs(10);
 pub struct Config {
     pub(crate) domain: String,
     pub(super) issuers: Vec<Issuer>,
-    pub(super) leeway: Duration,
+    pub(crate) leeway: Duration,
     pub(super) session_ttl: Duration,
     pub(super) session_max: Duration,
     /// Whose pages may act with visitors' sessions at any service.

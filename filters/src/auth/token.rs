@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::Fault;
 use super::jwks::KeySource;
 use super::keyring::{Key, Keyring, Print};
+use crate::route;
 
 /// The longest token that is looked at.
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
@@ -57,8 +58,8 @@ pub(super) struct Verified {
 /// A browser's session with one host.
 #[derive(Debug)]
 pub struct Session {
-    /// The host's label: it is good nowhere else.
-    label: Box<str>,
+    /// The host's key: it is good nowhere else.
+    key: Box<str>,
     /// When the user signed in.
     since: UnixMillis,
     /// When it was made, or last renewed.
@@ -80,9 +81,9 @@ impl Session {
         self.embedded
     }
 
-    /// Whether it is good for a host.
-    pub(super) fn is_for(&self, label: &str) -> bool {
-        *self.label == *label
+    /// The key of the host that it is good for.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Whether it is time to renew a session of this length, and nobody here has just
@@ -108,8 +109,8 @@ pub(crate) struct Ticket {
     pub(crate) id: Uuid,
     /// Who it signs in.
     pub(super) user: UserId,
-    /// The host's label.
-    pub(super) label: Box<str>,
+    /// The host's key.
+    pub(super) key: Box<str>,
     /// When it was made.
     pub(crate) issued: UnixMillis,
     /// Good strictly before this moment.
@@ -226,7 +227,7 @@ pub(super) fn verify(keyring: &Keyring, domain: &str, token: &str) -> Result<Ver
         Kind::Session => {
             let claims: SessionClaims = opened.claims(&opened.key.for_any_audience())?;
             let session = Session {
-                label: label(&claims.aud, domain)?,
+                key: key(&claims.aud, domain)?,
                 since: claims.auth_time.0,
                 made: claims.iat.0,
                 embedded: claims.embed,
@@ -257,7 +258,7 @@ pub(super) fn ticket(keyring: &Keyring, domain: &str, text: &str) -> Result<Tick
     Ok(Ticket {
         id: claims.jti,
         user: claims.sub,
-        label: label(&claims.aud, domain)?,
+        key: key(&claims.aud, domain)?,
         issued: claims.iat.0,
         expires: claims.exp.0,
         nonce: claims.nonce,
@@ -305,12 +306,9 @@ fn open<'a>(keyring: &'a Keyring, text: &'a str) -> Result<Opened<'a>, Fault> {
     Ok(Opened { text, kind, key })
 }
 
-/// The label of a whole host under the domain.
-fn label(host: &str, domain: &str) -> Result<Box<str>, Fault> {
-    host.strip_suffix(domain)
-        .and_then(|front| front.strip_suffix('.'))
-        .map(Box::from)
-        .ok_or(Fault::WrongAudience)
+/// The key of a whole host.
+fn key(host: &str, domain: &str) -> Result<Box<str>, Fault> {
+    route::key(host, domain).map(Box::from).ok_or(Fault::WrongAudience)
 }
 
 /// Where the key of a token may be that [`verify`] does not know: its issuer publishes

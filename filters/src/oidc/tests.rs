@@ -135,7 +135,7 @@ fn flow(state: &str, embedded: bool) -> Flow {
         state: state.to_owned(),
         nonce: "n".to_owned(),
         verifier: "v".to_owned(),
-        label: "app-pod-john".to_owned(),
+        key: "app-pod-john".to_owned(),
         path: "/a?b=\u{e9}".to_owned(),
         ticket_nonce: "t".to_owned(),
         embedded,

@@ -26,6 +26,18 @@ impl Knot {
     /// # Panics
     /// When it is missing or does not start.
     pub async fn serving(zone: &str) -> Self {
+        Self::start(zone, None).await
+    }
+
+    /// The same, and has another zone that it cannot load: it answers `SERVFAIL` about that.
+    ///
+    /// # Panics
+    /// When it is missing or does not start.
+    pub async fn serving_beside(zone: &str, broken: &str) -> Self {
+        Self::start(zone, Some(broken)).await
+    }
+
+    async fn start(zone: &str, broken: Option<&str>) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let address = free_address();
         let dir = home.path().display();
@@ -38,6 +50,8 @@ impl Knot {
             address.ip(),
             address.port()
         );
+        let broken = broken.map(|name| format!("  - domain: {name}\n    file: {dir}/none\n"));
+        let config = config + &broken.unwrap_or_default();
         let path = home.path().join("knot.conf");
         std::fs::write(&path, config).expect("write the config");
         let records =
@@ -54,6 +68,44 @@ impl Knot {
             "[dns]\nprovider = \"rfc2136\"\nserver = \"{}\"\nkey_name = \"{KEY}\"\nkey = \"{secret}\"\nwait = \"100ms\"\n",
             self.address
         )
+    }
+
+    /// Gives a name in a zone of its one TXT record, in the place of those that it has.
+    ///
+    /// # Panics
+    /// When it is refused, or `knsupdate` is missing.
+    pub async fn set_txt(&self, zone: &str, name: &str, value: &str) {
+        self.put_txt(zone, name, &[format!("\"{value}\"")]).await;
+    }
+
+    /// Gives a name in a zone of its TXT records, as a zone file has them, in the place of those
+    /// that it has.
+    ///
+    /// # Panics
+    /// When it is refused, or `knsupdate` is missing.
+    pub async fn put_txt(&self, zone: &str, name: &str, records: &[String]) {
+        let mut script = format!(
+            "server {} {}\nzone {zone}.\nupdate delete {name}. TXT\n",
+            self.address.ip(),
+            self.address.port()
+        );
+        for record in records {
+            script.push_str(&format!("update add {name}. 0 TXT {record}\n"));
+        }
+        script.push_str("send\nquit\n");
+        let path = self.process.home().join("update");
+        std::fs::write(&path, script).expect("write the update");
+        let done = Program::find("knsupdate", "knot-dnsutils (Debian)")
+            .args(["-y", &format!("hmac-sha256:{KEY}:{SECRET}")])
+            .arg(&path)
+            .finish()
+            .await;
+        let said = [done.stdout, done.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        assert!(
+            done.status.success() && !said.concat().contains("failed"),
+            "{}",
+            said.concat()
+        );
     }
 
     /// The values of a name's TXT records.

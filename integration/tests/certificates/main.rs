@@ -1,6 +1,7 @@
 //! Certificates and DNS that look after themselves, from a real authority.
 
 mod cloudflare;
+mod domains;
 mod issuance;
 mod keys;
 mod killed;

@@ -7,6 +7,7 @@ mod admin;
 mod admission;
 mod apps;
 mod ceilings;
+mod domains;
 mod grpc;
 mod h2;
 mod harness;

@@ -23,6 +23,8 @@ use tokio::net::TcpListener;
 
 const APP: &str = "app-pod-john";
 const OTHER: &str = "api-pod-john";
+/// Another name of `APP`.
+const SHOP: &str = "shop.example.test";
 const CLIENT: &str = "podgate-at-the-provider";
 const SECRET: &str = "the secret: of/the client";
 
@@ -65,11 +67,10 @@ fn auth() -> String {
 
 async fn builder(issuer: &str, rest: &[(&str, toml::Value)]) -> (Builder, Origin) {
     let origin = origin::http1().route("/", "inside").run().await;
-    let world = World::new().service(APP, Visibility::Private, [origin.addr()]).service(
-        OTHER,
-        Visibility::Private,
-        [origin.addr()],
-    );
+    let world = World::new()
+        .service(APP, Visibility::Private, [origin.addr()])
+        .service(OTHER, Visibility::Private, [origin.addr()])
+        .domain(SHOP, APP);
     let mut builder = edge::with_world(world)
         .https()
         .set("auth.oidc.issuer", issuer)
@@ -219,6 +220,35 @@ fn part(url: &str, name: &str) -> Option<String> {
             .into_owned()
     };
     found.map(|(_, value)| decoded(value))
+}
+
+#[tokio::test]
+async fn a_person_signs_in_for_a_custom_domain() {
+    let site = Site::start().await;
+    let mut jar = Jar::default();
+    let page = format!("https://{SHOP}/echo?a=b");
+    let (at, last) = site.follow(&mut jar, &page, "").await;
+    assert_eq!((at.as_str(), last.status()), (page.as_str(), 200), "{last:?}");
+    // Nobody is sent on to a name that no service has, whatever it looks like.
+    let mut jar = Jar::default();
+    let nonce = "a".repeat(43);
+    for to in [
+        "https://evil.test/",
+        "https://www.shop.example.test/",
+        "https://shop.example.test@evil.test/",
+        "https://shop.example.test:1/",
+        "https://shop.example.test.evil.test/",
+        "https://shop.example.test\\evil.test/",
+        "http://shop.example.test/",
+        "https:shop.example.test/",
+        "//shop.example.test/",
+        "https://auth/",
+    ] {
+        let to = percent_encoding::utf8_percent_encode(to, percent_encoding::NON_ALPHANUMERIC);
+        let url = format!("https://{}/login?return_to={to}&nonce={nonce}", auth());
+        let answer = site.get(&mut jar, &url).await;
+        assert_eq!((answer.status(), answer.header("location")), (400, None), "{to}");
+    }
 }
 
 #[tokio::test]
@@ -389,8 +419,9 @@ async fn a_callback_counts_in_the_browser_that_asked_and_once() {
     site.refused("another verifier", &mut jar, &back, 400).await;
     // And so is where it leads.
     for (field, value) in [
-        ("label", "evil.example/"),
-        ("label", "no-such-service"),
+        ("key", "evil.example/"),
+        ("key", "evil.example"),
+        ("key", "no-such-service"),
         ("path", "//evil.example"),
         ("path", "https://evil.example/"),
         ("ticket_nonce", "short"),

@@ -22,6 +22,7 @@ macro_rules! on_both {
 }
 
 mod control;
+mod domains;
 mod feed;
 mod limits;
 mod measurements;

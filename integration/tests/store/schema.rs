@@ -38,6 +38,7 @@ async fn the_schema_goes_up_down_and_up(database: Database) {
         "ports",
         "forwards",
         "listeners",
+        "domains",
         "tombstones",
         "revision",
     ] {

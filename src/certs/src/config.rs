@@ -18,6 +18,8 @@ const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const PER_HOUR: u64 = 60;
 /// Of one user.
 const PER_USER: u64 = 10;
+/// Names outside of the platform's domain that a user's services may have.
+const DOMAINS_PER_USER: u64 = 100;
 /// The pause after the first failure, unless configured.
 const RETRY: Duration = Duration::from_secs(60);
 /// How long one request may take, unless configured.
@@ -36,7 +38,7 @@ pub struct Config {
     pub binding: Option<Binding>,
     /// `challenge`: how the platform's own names are shown to be ours.
     pub challenge: ChallengeKind,
-    /// `custom_challenge`: how other names are.
+    /// `custom_challenge`: how names in zones of others are; never `dns-01`.
     pub custom_challenge: ChallengeKind,
     /// `wildcard`: one certificate for all services, in the place of one each.
     pub wildcard: bool,
@@ -44,6 +46,9 @@ pub struct Config {
     pub per_hour: u64,
     /// `per_user`: for the names of one user.
     pub per_user: u64,
+    /// `domains_per_user`: how many names outside of the platform's domain a user's services may
+    /// have.
+    pub domains_per_user: u64,
     /// `retry`: the pause after a first failure; each further one doubles it.
     pub retry: Duration,
     /// `timeout`: how long the authority may take for one answer.
@@ -109,24 +114,48 @@ impl Config {
                 format!("authorities give wildcards for dns-01 only, not for {challenge}"),
             );
         }
+        // In zones of others nothing can be put.
+        let usual = match challenge {
+            ChallengeKind::TlsAlpn01 => ChallengeKind::TlsAlpn01,
+            ChallengeKind::Http01 | ChallengeKind::Dns01 => ChallengeKind::Http01,
+        };
+        let custom_challenge = section.parse("custom_challenge").unwrap_or(usual);
+        if custom_challenge == ChallengeKind::Dns01 {
+            let message = "must be http-01 or tls-alpn-01: their zones are not podgate's to change";
+            section.problem("custom_challenge", message);
+        }
         Self {
             directory,
             contact,
             ca: ca.unwrap_or_default(),
             binding,
             challenge,
-            custom_challenge: section.parse("custom_challenge").unwrap_or(ChallengeKind::Http01),
+            custom_challenge,
             wildcard,
             per_hour: section.integer("per_hour", 1, 1_000_000).unwrap_or(PER_HOUR),
             per_user: section.integer("per_user", 1, 1_000_000).unwrap_or(PER_USER),
+            domains_per_user: section
+                .integer("domains_per_user", 0, 1_000_000)
+                .unwrap_or(DOMAINS_PER_USER),
             retry: section.duration("retry").unwrap_or(RETRY),
             timeout: section.duration("timeout").unwrap_or(TIMEOUT),
         }
     }
 
+    /// How many names outside of the platform's domain a user's services may have; the usual
+    /// number where no certificates are had.
+    pub fn domains_per_user(config: Option<&Self>) -> u64 {
+        config.map_or(DOMAINS_PER_USER, |config| config.domains_per_user)
+    }
+
+    /// Whether names are shown to be ours in handshakes.
+    pub fn answers_in_handshakes(&self) -> bool {
+        [self.challenge, self.custom_challenge].contains(&ChallengeKind::TlsAlpn01)
+    }
+
     /// Whether a provider of DNS is needed.
     pub fn needs_dns(&self) -> bool {
-        [self.challenge, self.custom_challenge].contains(&ChallengeKind::Dns01)
+        self.challenge == ChallengeKind::Dns01
     }
 }
 

@@ -130,6 +130,10 @@ pub struct Settings {
     pub from: Vantage,
     /// Where edges would connect to at all.
     pub reach: Reach,
+    /// Whether certificates are had from an authority.
+    pub acme: bool,
+    /// How many names outside of the domain a user's services may have.
+    pub domains_per_user: u64,
     /// What private keys in the store are sealed by, when there are any.
     pub keys: Option<Arc<dyn Keys>>,
     /// The zone that services' records are kept in, when they are.
@@ -186,13 +190,12 @@ impl Settings {
 
     /// The address of a label, as people write it.
     pub(crate) fn url(&self, label: &model::HostLabel) -> String {
-        format!("{}/", self.origin(label))
+        format!("{}/", self.origin(&self.host(label)))
     }
 
-    /// The same as browsers name it.
-    pub(crate) fn origin(&self, label: &model::HostLabel) -> String {
+    /// A host as browsers name it.
+    pub(crate) fn origin(&self, host: &str) -> String {
         let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
-        let host = self.host(label);
         if self.port == usual {
             format!("{scheme}://{host}")
         } else {
@@ -201,16 +204,14 @@ impl Settings {
     }
 
     /// The origin and the path that a text to return to means: a path, or a URL of the
-    /// label's host, at the port that edges listen on or, since something may stand in
+    /// host, at the port that edges listen on or, since something may stand in
     /// front of them, the usual one.
-    pub(crate) fn way_back<'t>(&self, label: &model::HostLabel, text: &'t str) -> Option<(String, Option<&'t str>)> {
-        let own = self.origin(label);
-        [own, format!("https://{}", self.host(label))]
-            .into_iter()
-            .find_map(|origin| {
-                let path = return_path(text, &origin)?;
-                Some((origin, Some(path)))
-            })
+    pub(crate) fn way_back<'t>(&self, host: &str, text: &'t str) -> Option<(String, Option<&'t str>)> {
+        let own = self.origin(host);
+        [own, format!("https://{host}")].into_iter().find_map(|origin| {
+            let path = return_path(text, &origin)?;
+            Some((origin, Some(path)))
+        })
     }
 }
 
@@ -311,6 +312,8 @@ mod tests {
             },
             from: Vantage::default(),
             reach: Reach::new(|_, _, _| true),
+            acme: false,
+            domains_per_user: 100,
             keys: None,
             zone: None,
         };

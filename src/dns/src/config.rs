@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
+use model::ResolverAddress;
 use model::config::Section;
 use zeroize::Zeroizing;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub provider: Option<Provider>,
     /// `wait`: how long what was changed takes to all servers of the zone.
     pub wait: Duration,
+    /// `resolvers`: who is asked about names that are other people's; none for those of the machine.
+    pub resolvers: Vec<SocketAddr>,
     /// Which records of services are kept; nothing when none are.
     pub keep: Option<Keep>,
 }
@@ -80,6 +83,8 @@ impl Config {
             }
         };
         let every = section.duration("every").unwrap_or(EVERY);
+        let resolvers = section.list::<ResolverAddress>("resolvers").unwrap_or_default();
+        let resolvers = resolvers.into_iter().map(|one| one.0).collect();
         let pointer = |target: String| Pointer { target, ttl, proxied };
         let keep = target.filter(|_| provider.is_some()).map(|target| Keep {
             domain: domain.to_owned(),
@@ -90,6 +95,7 @@ impl Config {
         Self {
             provider,
             wait: section.duration("wait").unwrap_or(WAIT),
+            resolvers,
             keep,
         }
     }

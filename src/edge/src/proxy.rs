@@ -258,11 +258,15 @@ impl Proxy {
     async fn redirect(&self, session: &mut Session, ctx: &mut Context, settings: &Settings, port: u16) -> Result<bool> {
         let request = session.req_header();
         // Only for hosts of ours: the edge sends nobody anywhere else.
-        let host = settings
-            .gate
-            .hosts
-            .label(request)
-            .and_then(|_| filters::route::host(request));
+        let key = settings.gate.hosts.key(request);
+        let ours = |key: &str| {
+            !filters::route::is_custom(key) || filters::Table::route(&self.shared.table.snapshot(), key).is_some()
+        };
+        let host = match key {
+            Ok(key) if ours(&key) => filters::route::host(request),
+            Ok(_) => Err(Refusal::NoRoute),
+            Err(refusal) => Err(refusal),
+        };
         let page = match host {
             Ok(host) => pages::moved(&host, port, request),
             Err(refusal) => {
@@ -619,7 +623,7 @@ impl ProxyHttp for Proxy {
             response.insert_header(name, value)?;
         }
         if let Some(caller) = admitted.caller()
-            && let Some(cookie) = signin::renewal(&self.shared, settings, admitted.entry(), caller, response, ctx.time)
+            && let Some(cookie) = signin::renewal(&self.shared, settings, caller, response, ctx.time)
         {
             response.append_header(SET_COOKIE, cookie)?;
             // With a credential in it, the answer is for this browser alone.

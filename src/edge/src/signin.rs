@@ -183,8 +183,8 @@ impl Visit<'_> {
             to,
             ..
         } = arrival;
-        let host = self.host(&entry);
-        let cookie = self.session(user.id, &host, since, embedded);
+        let host = filters::route::host(self.request).ok();
+        let cookie = host.and_then(|host| self.session(user.id, &host, since, embedded));
         let cookie = cookie.ok_or_else(|| refused(LoginFault::Unavailable))?;
         let mut page = pages::redirect(StatusCode::SEE_OTHER, &to);
         page.headers.push((SET_COOKIE, cookie));
@@ -266,11 +266,6 @@ impl Visit<'_> {
         Some(page)
     }
 
-    fn host(&self, entry: &EntryRef) -> String {
-        let route: &model::Route = entry.as_ref();
-        format!("{}.{}", route.host, self.settings.gate.hosts.domain())
-    }
-
     fn session(&self, user: UserId, host: &str, since: UnixMillis, embedded: bool) -> Option<HeaderValue> {
         session_cookie(
             self.shared,
@@ -307,7 +302,6 @@ fn may_carry_session(answer: &ResponseHeader) -> bool {
 pub(crate) fn renewal(
     shared: &Shared,
     settings: &Settings,
-    entry: &EntryRef,
     caller: &Caller,
     answer: &ResponseHeader,
     now: UnixMillis,
@@ -317,13 +311,12 @@ pub(crate) fn renewal(
     if !settings.gate.auth.is_renewal_due(caller, now, may) {
         return None;
     }
-    let route: &model::Route = entry.as_ref();
     session_cookie(
         shared,
         settings,
         NewSession {
             user: caller.user.id,
-            host: &format!("{}.{}", route.host, settings.gate.hosts.domain()),
+            host: &settings.gate.hosts.host_of(session.key()),
             since: session.since(),
             embedded: session.is_embedded(),
             now,

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use model::{IssuerKey, Latencies, PodId, Revision, Route, Update, User, UserId};
+use model::{CertName, IssuerKey, Latencies, PodId, Revision, Route, UnixMillis, Update, User, UserId};
 use papaya::Guard as _;
 
 use crate::balance::Balancer;
@@ -69,6 +69,13 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// A custom domain, and the entry it leads to.
+pub(crate) struct Custom {
+    name: CertName,
+    since: UnixMillis,
+    entry: Arc<Entry>,
+}
+
 /// An entry as a request holds it.
 #[derive(Debug, Clone)]
 pub struct EntryRef(pub(crate) Arc<Entry>);
@@ -115,6 +122,8 @@ macro_rules! found_by {
 found_by! {
     /// An entry, found by its host label.
     ByHost(Arc<Entry>) by str = |entry| entry.route.host.as_str();
+    /// A custom domain, found by its name.
+    ByDomain(Arc<Custom>) by str = |custom| custom.name.as_str();
     /// A user, found by id.
     ById(Arc<User>) by UserId = |user| &user.id;
     /// A user, found by name.
@@ -125,16 +134,31 @@ found_by! {
 #[derive(Default)]
 pub(crate) struct Maps {
     pub(crate) routes: Set<ByHost>,
+    pub(crate) domains: Set<ByDomain>,
     pub(crate) users: Set<ById>,
     pub(crate) names: Set<ByName>,
 }
 
 impl Maps {
-    pub(crate) fn route(&self, label: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn route(&self, key: &str) -> Option<Arc<Entry>> {
+        if filters::route::is_custom(key) {
+            return self
+                .domains
+                .pin()
+                .get_key_value(key)
+                .map(|(custom, ())| Arc::clone(&custom.0.entry));
+        }
         self.routes
             .pin()
-            .get_key_value(label)
+            .get_key_value(key)
             .map(|(entry, ())| Arc::clone(&entry.0))
+    }
+
+    fn had_since(&self, domain: &str) -> Option<UnixMillis> {
+        self.domains
+            .pin()
+            .get_key_value(domain)
+            .map(|(custom, ())| custom.0.since)
     }
 
     pub(crate) fn user(&self, id: UserId) -> Option<Arc<User>> {
@@ -148,6 +172,7 @@ impl Maps {
     /// dozen more have gathered: removed routes, and whole tables that it outgrew.
     fn let_go(&self) {
         self.routes.guard().flush();
+        self.domains.guard().flush();
         self.users.guard().flush();
         self.names.guard().flush();
     }
@@ -156,6 +181,7 @@ impl Maps {
     /// table it outgrew stays until the last has moved. To iterate it must finish.
     fn finish_growing(&self) {
         self.routes.pin().iter().next();
+        self.domains.pin().iter().next();
         self.users.pin().iter().next();
         self.names.pin().iter().next();
         self.let_go();
@@ -175,8 +201,12 @@ pub struct Snapshot(Guard<Arc<Maps>>);
 impl filters::Table for Snapshot {
     type Entry = EntryRef;
 
-    fn route(&self, label: &str) -> Option<EntryRef> {
-        self.0.route(label).map(EntryRef)
+    fn route(&self, key: &str) -> Option<EntryRef> {
+        self.0.route(key).map(EntryRef)
+    }
+
+    fn had_since(&self, domain: &str) -> Option<UnixMillis> {
+        self.0.had_since(domain)
     }
 
     fn user(&self, id: UserId) -> Option<Arc<User>> {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertName, Certificate, Challenge, ChallengeKind, Forward, HostLabel, IssuerKey, Member, Node, NodeId, NodePort,
-    Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
+    CertName, Certificate, Challenge, ChallengeKind, CustomDomain, Forward, HostLabel, IssuerKey, Member, Node, NodeId,
+    NodePort, Pod, PodId, PodPolicy, Service, Share, Team, TeamId, User, UserId,
 };
 
 /// How far the store has come. Bumped by one in the transaction of each write, so
@@ -41,6 +41,8 @@ pub enum Entity {
     Certificate(Certificate),
     /// What an authority is to be answered.
     Challenge(Challenge),
+    /// A claim to a name outside of the platform's domain.
+    Domain(CustomDomain),
 }
 
 impl Entity {
@@ -61,6 +63,7 @@ impl Entity {
             Self::Challenge(challenge) => {
                 Key::Challenge(challenge.kind, challenge.name.clone(), challenge.token.clone())
             }
+            Self::Domain(domain) => Key::Domain(domain.name.clone(), domain.host.clone()),
         }
     }
 }
@@ -93,6 +96,8 @@ pub enum Key {
     Certificate(CertName),
     /// A challenge, by what it asks about and its token.
     Challenge(ChallengeKind, CertName, String),
+    /// A claim, by the name and who claims it.
+    Domain(CertName, HostLabel),
 }
 
 /// A row that changed.

@@ -9,6 +9,7 @@ mod api_token;
 mod certificate;
 mod change;
 pub mod config;
+mod custom_domain;
 mod forward;
 mod id;
 mod label;
@@ -17,6 +18,7 @@ mod measured;
 mod object;
 mod policy;
 mod record;
+mod resolver;
 mod return_path;
 mod route;
 mod time;
@@ -30,6 +32,7 @@ pub use certificate::{
     OrderStep, Sealed,
 };
 pub use change::{Change, Entity, Key, Revision, Update};
+pub use custom_domain::CustomDomain;
 pub use forward::{Forward, NodePort, NodePortError};
 pub use id::{ApiTokenId, IdError, NodeId, PodId, ServiceId, TeamId, UserId};
 pub use label::{HostLabel, HostTemplate, LabelError, Name, NameError, TemplateError};
@@ -42,6 +45,7 @@ pub use policy::{
     Speed, SpeedError,
 };
 pub use record::{IssuerKey, Member, Node, NodePorts, Pod, SESSION_TYPE, Service, Share, TICKET_TYPE, Team, User};
+pub use resolver::{ResolverAddress, ResolverAddressError};
 pub use return_path::{OWN_PATHS, is_path, return_path};
 pub use route::{Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Unreachable, Vantage, Via};
 pub use time::{UnixMillis, parse_duration};

@@ -1,7 +1,7 @@
 //! Certificates, wired up: the store as the vault of whoever issues, the feed for which names,
 //! and a lease, by which one process of all does it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use certs::{Keeper, Keyring, Records, RecordsError, Vault, VaultError, Wanted, row};
 use control::Owner;
-use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, HostLabel, Sealed, UnixMillis, UserId};
+use model::{AcmeAccount, CertName, CertOrder, Certificate, Challenge, Sealed, UnixMillis, UserId};
 use store::{Batch, Lease, Store, StoreError};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::follow::Opening;
-use crate::hosts::{self, Made};
+use crate::hosts::{self, Hosts, Made};
 use crate::lease::{self, SIGN_OF_LIFE};
 
 /// How often what is due is looked for.
@@ -91,7 +91,7 @@ pub(crate) async fn issue(
     holder: String,
 ) {
     let make = config.clone();
-    let wanted = hosts::follow(opening.clone(), move |labels| want(labels, &make, &domain));
+    let wanted = hosts::follow(opening.clone(), move |hosts| want(hosts, &make, &domain));
     let store = opening.await;
     let lease = Lease {
         name: "certificates",
@@ -141,20 +141,27 @@ async fn keep(keeper: &Keeper, mut wanted: Made<Names>) {
 type Names = BTreeMap<CertName, Wanted>;
 
 /// Works out which they are.
-fn want(labels: &BTreeSet<HostLabel>, config: &certs::Config, domain: &str) -> Names {
+fn want(hosts: &Hosts, config: &certs::Config, domain: &str) -> Names {
     let platform = Wanted {
         challenge: config.challenge,
         user: None,
     };
-    let hosts: Vec<String> = match config.wildcard {
+    let own: Vec<String> = match config.wildcard {
         true => vec![format!("*.{domain}")],
-        false => labels.iter().map(|label| format!("{label}.{domain}")).collect(),
+        false => hosts.labels().map(|label| format!("{label}.{domain}")).collect(),
     };
-    hosts
+    let own = own
         .iter()
         .filter_map(|host| host.parse().ok())
-        .map(|name| (name, platform.clone()))
-        .collect()
+        .map(|name| (name, platform.clone()));
+    let others = hosts.domains().map(|(name, user)| {
+        let wanted = Wanted {
+            challenge: config.custom_challenge,
+            user: Some(user),
+        };
+        (name.clone(), wanted)
+    });
+    own.chain(others).collect()
 }
 
 /// A zone, as challenges need it.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::bail;
 use edge::config::{Fixed, PodNetwork, Sections};
 use ipnet::IpNet;
-use model::ChallengeKind;
 use model::config::{Problem, Secrets, Section};
 use toml::{Table, Value};
 
@@ -232,9 +231,8 @@ fn parse(mut table: Table, secrets: &dyn Secrets) -> Result<Config, Vec<Problem>
         let message = "dns-01, the default, needs a dns.provider; else choose http-01 or tls-alpn-01";
         acme_section.problem("challenge", message);
     }
-    let in_handshakes = |acme: &certs::Config| acme.challenge == ChallengeKind::TlsAlpn01;
-    if options.asked.is_mutual() && acme.as_ref().is_some_and(in_handshakes) {
-        let message = "not with acme.challenge = \"tls-alpn-01\": the authority shows no certificate";
+    if options.asked.is_mutual() && acme.as_ref().is_some_and(certs::Config::answers_in_handshakes) {
+        let message = "not with tls-alpn-01 in [acme]: the authority shows no certificate";
         sections.tls.problem("client_ca", message);
     }
 
@@ -441,6 +439,43 @@ mod tests {
             }
         }
         assert!(seen >= 2, "{seen} config files in conf");
+    }
+
+    #[test]
+    fn names_in_zones_of_others_are_shown_by_the_edges() {
+        use model::ChallengeKind::{Http01, TlsAlpn01};
+
+        let text = |acme: &str, dns: &str| {
+            format!("[edge]\n[control]\n[acme]\nagree_to_terms = true\n{acme}\n[dns]\n{dns}\n[tls]\n")
+        };
+        let check = |acme: &str, dns: &str, expected| {
+            let config = parse(text(acme, dns).parse().expect("TOML"), &NoSecrets).expect("good");
+            let acme = config.acme.expect("configured");
+            assert_eq!((acme.custom_challenge, acme.domains_per_user), expected);
+        };
+        check("challenge = \"http-01\"", "", (Http01, 100));
+        check("challenge = \"tls-alpn-01\"\ndomains_per_user = 0", "", (TlsAlpn01, 0));
+        check("", "provider = \"cloudflare\"\ntoken = \"t\"", (Http01, 100));
+        let custom = "challenge = \"http-01\"\ncustom_challenge = ";
+        check(&format!("{custom}\"tls-alpn-01\""), "", (TlsAlpn01, 100));
+        let refused = problems(&text(&format!("{custom}\"dns-01\""), ""));
+        assert!(
+            matches!(&refused[..], [one] if one.starts_with("acme.custom_challenge:")),
+            "{refused:?}"
+        );
+
+        let asked = |dns: &str| parse(text("challenge = \"http-01\"", dns).parse().expect("TOML"), &NoSecrets);
+        let resolvers = asked("resolvers = [\"192.0.2.53\", \"[2001:db8::53]:5353\"]")
+            .expect("good")
+            .dns
+            .resolvers;
+        let resolvers: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
+        assert_eq!(resolvers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
+        let wrong = problems(&text("challenge = \"http-01\"", "resolvers = [\"ns.example.org\"]"));
+        assert!(
+            matches!(&wrong[..], [one] if one.starts_with("dns.resolvers[0]:")),
+            "{wrong:?}"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod hosts;
 mod lease;
 mod certificates;
 mod records;
+mod domains;
 mod latencies;
 mod node;
 mod run;

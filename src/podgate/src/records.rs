@@ -25,9 +25,10 @@ struct Zone {
 pub(crate) fn keep(opening: Opening, config: &dns::Config, holder: String) -> Option<Arc<dyn control::Zone>> {
     let (provider, keep) = (config.provider.clone()?, config.keep.clone()?);
     let (domain, wildcard) = (keep.domain.clone(), keep.wildcard);
-    let names = hosts::follow(opening.clone(), move |labels| match wildcard {
+    let names = hosts::follow(opening.clone(), move |hosts| match wildcard {
         true => BTreeSet::from([format!("*.{domain}")]),
-        false => labels.iter().map(|label| format!("{label}.{domain}")).collect(),
+        // Names of others' are in their own zones.
+        false => hosts.labels().map(|label| format!("{label}.{domain}")).collect(),
     });
     let keeper = Arc::new(Keeper::new(provider, keep));
     let zone = Zone {

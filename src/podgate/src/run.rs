@@ -27,7 +27,7 @@ use crate::follow::{self, Disk, Opening};
 use crate::logging::Level;
 use crate::reload::Reloader;
 use crate::state::PidFile;
-use crate::{latencies, lease, records};
+use crate::{domains, latencies, lease, records};
 
 /// A day more than the longest token or session lasts.
 const KEY_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -90,8 +90,16 @@ pub(crate) fn run(path: &Path, roles: Option<&[Role]>, registry: Registry) -> an
         if let (Some(acme), Some(keyring)) = (config.acme.clone(), config.keyring.clone()) {
             let domain = config.edge.options.domain.clone();
             let dns = config.dns.clone();
-            runtime.spawn(certificates::issue(store.clone(), acme, keyring, dns, domain, holder));
+            runtime.spawn(certificates::issue(
+                store.clone(),
+                acme,
+                keyring,
+                dns,
+                domain,
+                holder.clone(),
+            ));
         }
+        runtime.spawn(domains::verify(store.clone(), config.dns.clone(), holder));
     }
     if with_edge {
         let source = issuer.public().kid;
@@ -178,6 +186,8 @@ fn start_control(
             let targets = options.targets.clone();
             move |pod, address, via| targets.may_reach(pod, address, via)
         }),
+        acme: config.acme.is_some(),
+        domains_per_user: certs::Config::domains_per_user(config.acme.as_ref()),
         keys: config.keyring.clone().map(certificates::keys),
         zone,
     };

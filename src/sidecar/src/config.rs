@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::config::Section;
-use model::{EgressMode, Name, NodePorts, PortRange, Speed};
+use model::{EgressMode, Name, NodePorts, PortRange, ResolverAddress, Speed};
 
 use crate::desired::Surroundings;
 use crate::dns::{self, Suffix};
@@ -105,7 +105,7 @@ impl Config {
             line: section.parse::<Speed>("line"),
         };
         let upstreams = section
-            .list::<Resolver>("dns")
+            .list::<ResolverAddress>("dns")
             .map(|all| all.into_iter().map(|one| one.0).collect());
         let private = section.list::<Suffix>("private_domains").unwrap_or_default();
         let address = section.parse("address");
@@ -170,22 +170,6 @@ pub(crate) fn base(pods: Ipv4Net) -> Base {
         opening: OPENING,
         edges: Vec::new(),
         own_edge: Vec::new(),
-    }
-}
-
-/// A resolver as people write it: an address, with port 53 unless it says another.
-struct Resolver(SocketAddr);
-
-impl std::str::FromStr for Resolver {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let with_port = text
-            .parse()
-            .or_else(|_| text.parse::<IpAddr>().map(|address| (address, 53).into()));
-        with_port
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not the address of a resolver, such as 192.0.2.53 or [2001:db8::53]:53"))
     }
 }
 
@@ -344,19 +328,5 @@ mod tests {
         assert!(Config::read(&mut section, None, None, PortRange::default()).is_none());
         let wrong: Vec<String> = section.finish().into_iter().map(|problem| problem.key).collect();
         assert_eq!(wrong, ["sidecar.connections"]);
-    }
-
-    #[test]
-    fn a_resolver_has_port_53_unless_it_says_another() {
-        let check = |text: &str, expected: Option<&str>| {
-            let read = text.parse::<Resolver>().ok().map(|resolver| resolver.0.to_string());
-            assert_eq!(read.as_deref(), expected, "{text}");
-        };
-        check("192.0.2.53", Some("192.0.2.53:53"));
-        check("192.0.2.53:5353", Some("192.0.2.53:5353"));
-        check("2001:db8::53", Some("[2001:db8::53]:53"));
-        check("[2001:db8::53]:5353", Some("[2001:db8::53]:5353"));
-        check("example.org", None);
-        check("", None);
     }
 }

@@ -22,6 +22,7 @@ pub mod api_token;
 pub mod audit;
 pub mod certificate;
 pub mod challenge;
+pub mod domain;
 pub mod forward;
 pub mod issuance;
 pub mod issuer_key;

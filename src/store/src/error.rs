@@ -15,6 +15,20 @@ pub enum StoreError {
         /// The one that is not.
         value: String,
     },
+    /// A name is verified for another service.
+    #[error("{name} is another service's already: its record was found")]
+    Claimed {
+        /// The name.
+        name: String,
+    },
+    /// A user has as many names as one may.
+    #[error("{user} has {limit} domains already, and may have no more")]
+    TooManyDomains {
+        /// Who.
+        user: String,
+        /// How many one may have.
+        limit: u64,
+    },
     /// Something that the request names does not exist.
     #[error("there is no {what} `{key}`")]
     NotFound {

@@ -10,18 +10,9 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFi
 use crate::batch::single_writes;
 use crate::entity::{account, certificate, issuance, order, stored};
 use crate::error::Doing;
-use crate::{Batch, Page, Store, StoreError};
+use crate::{Batch, Store, StoreError};
 
 impl Store {
-    /// All orders, by name.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn orders(&self, after: Option<&str>, limit: u16) -> Result<Page<CertOrder, String>, StoreError> {
-        let key = (order::Column::Name, |it: &CertOrder| it.name.to_string());
-        self.page(order::Entity::find(), key, after, limit, "list orders").await
-    }
-
     /// A name's order.
     ///
     /// # Errors
@@ -29,6 +20,19 @@ impl Store {
     pub async fn order(&self, name: &CertName) -> Result<Option<CertOrder>, StoreError> {
         let query = order::Entity::find_by_id(name.to_string());
         self.one(query, "read an order").await
+    }
+
+    /// Those of these names' orders that there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_of(&self, names: &[CertName]) -> Result<Vec<CertOrder>, StoreError> {
+        let rows = order::Entity::find()
+            .filter(order::Column::Name.is_in(names.iter().map(CertName::as_str)))
+            .all(&self.db)
+            .await
+            .doing("read orders")?;
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// The names that there is an order or a certificate of, each once, in order.

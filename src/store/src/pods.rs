@@ -190,6 +190,7 @@ impl Batch {
         let mut any = false;
         for ids in ids.chunks(CHUNK) {
             let these = || ids.iter().copied();
+            self.release_domains(service::Column::PodId.is_in(these())).await?;
             self.remove::<service::Model>(service::Column::PodId.is_in(these()), "remove a pod's services")
                 .await?;
             self.remove::<share::Model>(share::Column::PodId.is_in(these()), "remove a pod's shares")

@@ -228,6 +228,9 @@ impl Batch {
         if service.host != before.host {
             self.require_free::<service::Entity>(service::Column::Host, HOST, [service.host.as_str()])
                 .await?;
+            // Names lead to a label.
+            self.release_domains(service::Column::Host.eq(before.host.as_str()))
+                .await?;
             self.bury([Key::Service(before.host.clone())]).await?;
         }
         let its_pod = self.pod_with_ports(pod).await?;
@@ -250,6 +253,7 @@ impl Batch {
         let row = service::Entity::find().filter(it.clone()).one(&self.transaction).await;
         let row = row.doing("read a service")?.ok_or_else(|| not_found(WHAT, name))?;
         self.release_service_port(&row.try_into()?).await?;
+        self.release_domains(it.clone()).await?;
         self.remove::<service::Model>(it, "delete a service").await?;
         let title = self.service_title(pod, name).await?;
         self.tell("services.delete", [title]).await

@@ -6,7 +6,7 @@ use model::{Key, Revision};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
 use crate::entity::{
-    Row, certificate, challenge, forward, issuer_key, member, node, pod, policy, service, share, team, user,
+    Row, certificate, challenge, domain, forward, issuer_key, member, node, pod, policy, service, share, team, user,
 };
 use crate::error::Doing;
 use crate::{Batch, StoreError};
@@ -95,6 +95,10 @@ impl Batch {
             Key::Challenge(kind, name, token) => {
                 let it = challenge::Entity::find_by_id((kind.to_string(), name.to_string(), token.clone()));
                 self.stamp::<challenge::Model>(it).await
+            }
+            Key::Domain(name, host) => {
+                let it = domain::Entity::find_by_id((name.to_string(), host.to_string()));
+                self.stamp::<domain::Model>(it).await
             }
             Key::Policy(pod) => {
                 self.stamp::<policy::Model>(policy::Entity::find_by_id(pod.uuid()))

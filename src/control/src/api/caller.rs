@@ -2,7 +2,8 @@
 //!
 //! What a scope may do is decided here by the path and method alone, before any
 //! handler runs; a token for one user's own pods is also asked for at every pod that a
-//! handler looks up, which it cannot do without its caller.
+//! handler looks up, which it cannot do without its caller. Of certificates it sees those of
+//! names that its user's services claim.
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -115,7 +116,9 @@ impl Caller {
             Scope::Write => Ok(()),
             Scope::Read if looks => Ok(()),
             Scope::Read => Err(Problem::forbidden("This token is for reading only.")),
-            Scope::Own(_) if first == "pods" || (looks && resource == "users/{user}") => Ok(()),
+            Scope::Own(_) if matches!(first, "pods" | "certificates") || (looks && resource == "users/{user}") => {
+                Ok(())
+            }
             Scope::Own(_) => Err(Problem::forbidden("This token is for the pods of one user only.")),
         }
     }

@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use http::Uri;
 use model::{
-    Access, Decision, HostLabel, MemberStatus, Name, PodState, Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam,
+    Access, Decision, MemberStatus, Name, PodState, Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Service,
     User, Via, Visibility, decide,
 };
 use serde::{Deserialize, Serialize};
@@ -133,8 +133,8 @@ pub(super) async fn read(State(api): State<Api>, uri: Uri) -> Result<Json<Explan
         Some(user) => Some(api.user_in("user", user).await?.row),
         None => None,
     };
-    let route = match label(&host, &api.settings.domain) {
-        Some(label) => api.route(&label, user.as_ref()).await?,
+    let route = match api.service_of_host(&host).await? {
+        Some((service, _)) => api.route(service, user.as_ref()).await?,
         None => None,
     };
     let mut explanation = Explanation {
@@ -166,18 +166,9 @@ fn host(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// The one label under our domain.
-fn label(host: &str, domain: &str) -> Option<HostLabel> {
-    let domain = domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase();
-    host.strip_suffix(&domain)?.strip_suffix('.')?.parse().ok()
-}
-
 impl Api {
-    /// The route of a label, with all of it that counts for `user`.
-    async fn route(&self, label: &HostLabel, user: Option<&User>) -> Result<Option<Route>, Problem> {
-        let Some(service) = self.store.service_at(label).await? else {
-            return Ok(None);
-        };
+    /// A service's route, with all of it that counts for `user`.
+    async fn route(&self, service: Service, user: Option<&User>) -> Result<Option<Route>, Problem> {
         let Some(pod) = self.store.pod(service.pod).await? else {
             return Ok(None);
         };
@@ -195,7 +186,7 @@ impl Api {
             }
             None => None,
         };
-        let (service, pod) = (service.row, pod.row);
+        let pod = pod.row;
         let mut team = None;
         let mut shares = Vec::new();
         if let Some(user) = user {

@@ -1,6 +1,6 @@
 //! Finding what a path or a body names: by id or by name, which never look alike.
 
-use model::{Name, Node, Pod, Team, User};
+use model::{CertName, Name, Node, Pod, Service, Team, User};
 use store::Stamped;
 
 use super::Api;
@@ -64,6 +64,46 @@ impl Api {
         let found = found.ok_or_else(|| Problem::not_found("pod", text))?;
         caller.owns(Some(found.owner))?;
         Ok(found)
+    }
+
+    /// The service that a field of a request names, as `owner/pod/service` or by its pod's id,
+    /// and that the caller may touch.
+    pub(super) async fn service_in(&self, caller: &Caller, field: &str, text: &str) -> Result<Service, Problem> {
+        let Some((pod, service)) = text.rsplit_once('/') else {
+            let why = format!("`{text}` is not a service: write OWNER/POD/SERVICE, as in john/myproject/app.");
+            return Err(Problem::invalid(field, why));
+        };
+        let none = || Problem::invalid(field, format!("There is no service `{text}`."));
+        let pod = self
+            .pod(caller, pod)
+            .await
+            .map_err(|problem| if problem.is_not_found() { none() } else { problem })?;
+        let service = service.parse::<Name>().map_err(|_| none())?;
+        let found = self.store.service(pod.id, &service).await?;
+        Ok(found.ok_or_else(none)?.row)
+    }
+
+    /// The service that a host leads to, and the host as edges know it: one under the domain, or
+    /// a custom domain that is verified.
+    pub(super) async fn service_of_host(&self, host: &str) -> Result<Option<(Service, String)>, Problem> {
+        let (label, host) = match self.settings.label(host) {
+            Some(label) => {
+                let host = self.settings.host(&label);
+                (label, host)
+            }
+            None => {
+                let name = host.parse::<CertName>().ok();
+                let Some(name) = name.filter(|name| name.wildcard().is_none()) else {
+                    return Ok(None);
+                };
+                match self.store.verified(&name).await? {
+                    Some(domain) => (domain.host, name.to_string()),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let found = self.store.service_at(&label).await?;
+        Ok(found.map(|service| (service.row, host)))
     }
 }
 

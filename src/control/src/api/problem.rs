@@ -86,6 +86,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, format!("There is no {what} `{key}`."))
     }
 
+    /// Whether what was named does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND.as_u16()
+    }
+
     /// The path is right and the method is not.
     pub(super) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path has no such method.")
@@ -123,6 +128,8 @@ impl From<StoreError> for Problem {
         match error {
             // A service's label is made of names: another name is the way out.
             StoreError::Taken { .. } => Self::new(StatusCode::CONFLICT, format!("{error}.")).on("name"),
+            StoreError::Claimed { .. } => Self::conflict(format!("{error}.")).on("name"),
+            StoreError::TooManyDomains { .. } => Self::conflict(format!("{error}.")),
             StoreError::PortRefused { .. } | StoreError::NoPort { .. } => {
                 Self::conflict(format!("{error}.")).on("port")
             }

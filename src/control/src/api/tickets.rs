@@ -22,7 +22,7 @@ const NONCE_LENGTH: usize = 43;
 pub(super) struct New {
     /// Id or name.
     user: String,
-    /// The service's whole host.
+    /// The service's whole host, or a custom domain of its.
     #[schema(value_type = schema::Host)]
     host: String,
     /// The `nonce` that the browser was sent to sign in with: with it, the ticket is good
@@ -50,16 +50,8 @@ pub(super) struct Shown {
     responses((status = 201, description = "Made; it is shown only now", body = Shown)))]
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<New>) -> Result<Response, Problem> {
     let user = api.user_in("user", &new.user).await?;
-    let label = api.settings.label(&new.host).ok_or_else(|| {
-        let domain = &api.settings.domain;
-        Problem::invalid("host", format!("`{}` is not a host under {domain}.", new.host))
-    })?;
-    if api.store.service_at(&label).await?.is_none() {
-        return Err(Problem::invalid(
-            "host",
-            format!("No service has the host {}.", new.host),
-        ));
-    }
+    let found = api.service_of_host(&new.host).await?;
+    let (_, host) = found.ok_or_else(|| Problem::invalid("host", format!("No service has the host {}.", new.host)))?;
     let is_digest = |nonce: &String| {
         nonce.len() == NONCE_LENGTH
             && nonce
@@ -72,14 +64,13 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
             "This is not a nonce that podgate sent a browser with.",
         ));
     }
-    let host = api.settings.host(&label);
     let (origin, to) = match &new.return_to {
-        None => (api.settings.origin(&label), None),
-        Some(text) => api.settings.way_back(&label, text).ok_or_else(|| {
-            let base = api.settings.url(&label);
+        None => (api.settings.origin(&host), None),
+        Some(text) => api.settings.way_back(&host, text).ok_or_else(|| {
+            let base = api.settings.origin(&host);
             Problem::invalid(
                 "return_to",
-                format!("It must be a path, or a URL that begins with {base}"),
+                format!("It must be a path, or a URL that begins with {base}/"),
             )
         })?,
     };

@@ -104,9 +104,12 @@ const OPERATIONS: &[(&str, &str, Kind)] = &[
     ("DELETE", "sessions/mary", Kind::Write),
     ("GET", "routes", Kind::Look),
     ("GET", "explain?url=http://x.example.dev/", Kind::Look),
-    ("GET", "certificates", Kind::Look),
-    ("GET", "certificates/app.example.dev", Kind::Look),
-    ("POST", "certificates/app.example.dev/renew", Kind::Write),
+    ("GET", "certificates", Kind::LookAtJohn),
+    ("POST", "certificates", Kind::WriteToJohn),
+    ("GET", "certificates/shop.example.org", Kind::LookAtJohn),
+    ("POST", "certificates/shop.example.org/verify", Kind::WriteToJohn),
+    ("POST", "certificates/shop.example.org/renew", Kind::WriteToJohn),
+    ("DELETE", "certificates/none.example.org", Kind::WriteToJohn),
     ("POST", "keys/rotate", Kind::Write),
     ("GET", "dns", Kind::Look),
     ("POST", "dns/apply", Kind::Write),
@@ -130,6 +133,7 @@ enum Kind {
 fn body(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("pods") => r#"{"name":"x","owner":"mary"}"#,
+        Some("certificates") => r#"{"name":"shop.example.org","service":"john/myproject/app"}"#,
         Some("services") => r#"{"name":"new","port":1,"visibility":"public"}"#,
         Some("app") => r#"{"port":1,"visibility":"public"}"#,
         Some("api-tokens") => r#"{"name":"x","scope":"write"}"#,

@@ -13,6 +13,7 @@ use store::Store;
 use tower::ServiceExt;
 
 mod callers;
+mod domains;
 mod explain;
 mod hostile;
 mod limits;
@@ -56,6 +57,8 @@ impl Api {
             },
             from: Vantage::default(),
             reach: Reach::new(|pod, address, _| pod.is_some() && !address.ip().is_loopback()),
+            acme: true,
+            domains_per_user: 3,
             keys: None,
             zone: None,
         };

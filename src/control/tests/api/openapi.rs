@@ -49,6 +49,14 @@ async fn it_says_what_is_enforced() {
         "204 400 401 403 404 412 500 503"
     );
     assert_eq!(
+        statuses(operation("certificates", "post")),
+        "201 400 401 403 409 413 415 422 500 503"
+    );
+    assert_eq!(
+        statuses(operation("certificates/{name}", "delete")),
+        "204 400 401 403 404 409 412 422 500 503"
+    );
+    assert_eq!(
         statuses(operation("nodes/{node}", "delete")),
         "204 400 401 403 404 409 412 500 503"
     );

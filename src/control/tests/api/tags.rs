@@ -36,11 +36,14 @@ async fn world(api: &Api) -> Vec<(String, Vec<&'static str>, Value)> {
         .made();
     let service = json!({ "port": 1, "visibility": "public" });
     api.put(&format!("{pod}/services/app"), service.clone()).await.made();
+    let domain = json!({ "name": "shop.example.org", "service": "john/myproject/app" });
+    api.post("certificates", domain).await.made();
     let share = json!({ "expires_at": "2090-01-01T00:00:00Z" });
     api.put(&format!("{pod}/shares/mary"), share.clone()).await.made();
     let policy = json!({ "egress": { "mode": "open" } });
     api.put(&format!("{pod}/policy"), policy).await.made();
     vec![
+        ("certificates/shop.example.org".to_owned(), vec![], Value::Null),
         (
             "teams/core/members/mary".to_owned(),
             vec!["PUT"],

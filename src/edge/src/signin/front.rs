@@ -22,7 +22,7 @@ pub(crate) trait Front: Send + Sync {
 
 /// Whether a request is for `auth.<domain>`.
 pub(crate) fn is_asked(request: &Parts, settings: &Settings) -> bool {
-    settings.front.is_some() && settings.gate.hosts.label(request).is_ok_and(|label| label == LABEL)
+    settings.front.is_some() && settings.gate.hosts.key(request).is_ok_and(|key| key == LABEL)
 }
 
 /// The origin of `auth.<domain>` as a client of a pod's host reaches it.
@@ -44,8 +44,8 @@ pub(crate) fn login_url(request: &Parts, https: bool, settings: &Settings) -> Op
 /// Where a sign-in is to end, as the query of `/login` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
-    /// The service's label.
-    pub(crate) label: String,
+    /// The key of the service's host.
+    pub(crate) key: String,
     /// Its origin.
     pub(crate) origin: String,
     /// The path on it.
@@ -62,33 +62,40 @@ impl Destination {
         let query = visit.request.uri.query()?;
         let one = |name| filters::query::only(query, name).ok().flatten();
         let to = one("return_to")?;
-        let own = own_origin(visit.request, visit.client.https, visit.settings)?;
-        // The same scheme and port, another label.
-        let (scheme, tail) = own.split_once(&format!("{LABEL}."))?;
-        let label = to.strip_prefix(scheme)?.split('.').next()?;
-        let origin = format!("{scheme}{label}.{tail}");
+        // The same scheme and port, another host.
+        let (_, rest) = to.split_once("://")?;
+        let host = rest.split(['/', ':']).next()?;
+        let key = visit.settings.gate.hosts.key_of(host)?;
+        let origin = Self::origin(visit, key)?;
         let path = return_path(&to, &origin).filter(|path| path.len() < to.len())?;
-        Self::new(visit, label, path, one("nonce")?, one("embed").as_deref() == Some("1"))
+        Self::new(visit, key, path, one("nonce")?, one("embed").as_deref() == Some("1"))
     }
 
     /// A place on a service's host; `None` when that is none of ours.
-    pub(crate) fn new(visit: &Visit<'_>, label: &str, path: &str, nonce: String, embedded: bool) -> Option<Self> {
-        let own = own_origin(visit.request, visit.client.https, visit.settings)?;
-        let (scheme, tail) = own.split_once(&format!("{LABEL}."))?;
+    pub(crate) fn new(visit: &Visit<'_>, key: &str, path: &str, nonce: String, embedded: bool) -> Option<Self> {
+        let origin = Self::origin(visit, key)?;
         let good = is_path(path) && nonce.len() == 43 && nonce.is_ascii();
-        filters::Table::route(&visit.shared.table.snapshot(), label)?;
+        filters::Table::route(&visit.shared.table.snapshot(), key)?;
         good.then(|| Self {
-            origin: format!("{scheme}{label}.{tail}"),
-            label: label.to_owned(),
+            origin,
+            key: key.to_owned(),
             path: path.to_owned(),
             nonce,
             embedded,
         })
     }
 
+    /// The origin of a service's host, as a client of this one reaches it.
+    fn origin(visit: &Visit<'_>, key: &str) -> Option<String> {
+        let own = own_origin(visit.request, visit.client.https, visit.settings)?;
+        let hosts = &visit.settings.gate.hosts;
+        let (scheme, port) = own.split_once(&hosts.host_of(LABEL))?;
+        Some(format!("{scheme}{}{port}", hosts.host_of(key)))
+    }
+
     /// Sends a browser there with a ticket.
     pub(crate) fn send(&self, visit: &Visit<'_>, user: model::UserId) -> Page {
-        let host = format!("{}.{}", self.label, visit.settings.gate.hosts.domain());
+        let host = visit.settings.gate.hosts.host_of(&self.key);
         let ticket = visit
             .shared
             .credentials

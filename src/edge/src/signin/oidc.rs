@@ -63,7 +63,7 @@ impl Oidc {
             state: asked.state,
             nonce: asked.nonce,
             verifier: asked.verifier,
-            label: destination.label,
+            key: destination.key,
             path: if path.len() > MAX_KEPT { "/".to_owned() } else { path },
             ticket_nonce: destination.nonce,
             embedded: destination.embedded,
@@ -132,7 +132,7 @@ impl Oidc {
         })?;
         let user = filters::Table::user_named(&visit.shared.table.snapshot(), &name).ok_or(Stop::Unknown)?;
         let nonce = flow.ticket_nonce.clone();
-        let destination = Destination::new(visit, &flow.label, &flow.path, nonce, flow.embedded);
+        let destination = Destination::new(visit, &flow.key, &flow.path, nonce, flow.embedded);
         let destination = destination.ok_or(Stop::Nowhere)?;
         Ok(destination.send(visit, user.id))
     }

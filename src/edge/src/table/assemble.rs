@@ -12,12 +12,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
 use model::{
-    Change, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Node, NodeId, Pod, PodId, Route, RoutedNode,
-    RoutedPod, RoutedShare, RoutedTeam, Service, Share, TeamId, User, UserId,
+    CertName, Change, CustomDomain, Entity, HostLabel, IssuerKey, Key, Member, MemberStatus, Node, NodeId, Pod, PodId,
+    Route, RoutedNode, RoutedPod, RoutedShare, RoutedTeam, Service, Share, TeamId, UnixMillis, User, UserId,
 };
 
 use super::pods::Pods;
-use super::{ByHost, ById, ByName, Entry, Maps};
+use super::{ByDomain, ByHost, ById, ByName, Custom, Entry, Maps};
 use crate::balance::{Balancer, Registry};
 
 type Index<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -136,6 +136,9 @@ pub(super) struct Assembler {
     nodes: Index<NodeId, Arc<RoutedNode>>,
     /// The pods of services that are not in the maps.
     waiting: Index<HostLabel, PodId>,
+    /// The custom domains that lead to each label, and since when; by their names, whose.
+    domains: Index<HostLabel, Vec<(CertName, UnixMillis)>>,
+    named: Index<CertName, HostLabel>,
     keys: Vec<IssuerKey>,
 }
 
@@ -184,6 +187,7 @@ impl Assembler {
                 self.touch_node(id, drafts);
             }
             Entity::Pod(pod) => self.put_pod(pod, drafts),
+            Entity::Domain(domain) => self.put_domain(domain, maps),
             Entity::Service(service) => {
                 // A label may move: deleted with one pod, made anew with another.
                 self.withdraw(&service.host, maps, drafts);
@@ -275,10 +279,51 @@ impl Assembler {
                 self.touch_node(id, drafts);
             }
             Key::Pod(id) => self.draft(id, drafts).row = None,
+            Key::Domain(name, label) => self.release(&name, &label, maps),
             Key::Service(label) => self.withdraw(&label, maps, drafts),
             Key::Share(pod, user) => self.draft(pod, drafts).shares.retain(|share| share.user != user),
             Key::IssuerKey(kid) => self.keys.retain(|known| known.kid != kid),
             Key::Policy(_) | Key::Forward(..) | Key::Certificate(_) | Key::Challenge(..) => {}
+        }
+    }
+
+    /// Has a custom domain lead to its service, if it has been verified.
+    fn put_domain(&mut self, domain: CustomDomain, maps: &Maps) {
+        let CustomDomain {
+            name,
+            host,
+            verified_at,
+            ..
+        } = domain;
+        let Some(since) = verified_at else {
+            return self.release(&name, &host, maps);
+        };
+        if let Some(before) = self.named.get(&name).cloned() {
+            self.release(&name, &before, maps);
+        }
+        // A pod that is out puts its own in when it is put back.
+        if let Some(entry) = maps.route(host.as_str()) {
+            lead(maps, &name, since, &entry);
+        }
+        self.domains
+            .entry(host.clone())
+            .or_default()
+            .push((name.clone(), since));
+        self.named.insert(name, host);
+    }
+
+    /// Takes a custom domain from a service, if it is that one's.
+    fn release(&mut self, name: &CertName, label: &HostLabel, maps: &Maps) {
+        if self.named.get(name) != Some(label) {
+            return;
+        }
+        self.named.remove(name);
+        maps.domains.pin().remove(name.as_str());
+        if let Some(names) = self.domains.get_mut(label) {
+            names.retain(|(other, _)| other != name);
+            if names.is_empty() {
+                self.domains.remove(label);
+            }
         }
     }
 
@@ -360,6 +405,9 @@ impl Assembler {
                     .is_some_and(|entry| entry.route.pod.id == draft.id)
             {
                 routes.remove(label.as_str());
+                for (name, _) in self.domains.get(&label).into_iter().flatten() {
+                    maps.domains.pin().remove(name.as_str());
+                }
             }
         }
         let slot = match pod {
@@ -377,6 +425,9 @@ impl Assembler {
                     self.waiting.remove(&service.host);
                     let entry = Arc::new(entry(service, &pod, old, balancers));
                     routes.insert(ByHost(Arc::clone(&entry)), ());
+                    for (name, since) in self.domains.get(&entry.route.host).into_iter().flatten() {
+                        lead(maps, name, *since, &entry);
+                    }
                     entry
                 });
                 Slot::Routed {
@@ -407,6 +458,16 @@ impl Assembler {
             state: row.state,
         })
     }
+}
+
+/// Has a custom domain lead to an entry.
+fn lead(maps: &Maps, name: &CertName, since: UnixMillis, entry: &Arc<Entry>) {
+    let custom = Custom {
+        name: name.clone(),
+        since,
+        entry: Arc::clone(entry),
+    };
+    maps.domains.pin().insert(ByDomain(Arc::new(custom)), ());
 }
 
 /// A team that opens nothing.

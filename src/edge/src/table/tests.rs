@@ -366,3 +366,147 @@ fn balancers_and_counters_stay_with_their_service() {
     table.apply(put([Entity::Service(world.service.clone())]));
     assert!(entry().balancer.is_none());
 }
+
+fn domain(name: &str, label: &str, verified: bool) -> Entity {
+    Entity::Domain(model::CustomDomain {
+        name: name.parse().expect("a name"),
+        host: host(label),
+        value: "v".to_owned(),
+        verified_at: verified.then_some(UnixMillis(7)),
+    })
+}
+
+fn claim(name: &str, label: &str) -> Key {
+    Key::Domain(name.parse().expect("a name"), host(label))
+}
+
+/// The label that a custom domain leads to.
+fn leads(table: &Table, name: &str) -> Option<String> {
+    route(table, name).map(|route| route.host.to_string())
+}
+
+#[test]
+fn a_custom_domain_is_its_services_route_once_it_is_verified() {
+    const SHOP: &str = "shop.example.com";
+    let world = World::new();
+    let label = world.service.host.as_str();
+    // Rows come in any order.
+    for domain_first in [true, false] {
+        let table = Table::new();
+        let verified = domain(SHOP, label, true);
+        let mut rows = world.rows();
+        if domain_first {
+            rows.insert(0, verified);
+            table.apply(put(rows));
+        } else {
+            table.apply(put(rows));
+            table.apply(put([domain(SHOP, label, false)]));
+            assert_eq!(leads(&table, SHOP), None, "nobody has shown anything");
+            table.apply(put([verified]));
+        }
+        assert_eq!(leads(&table, SHOP).as_deref(), Some(label));
+        let since = |name: &str| filters::Table::had_since(&table.snapshot(), name);
+        assert_eq!(
+            (since(SHOP), since("example.com"), since(label)),
+            (Some(UnixMillis(7)), None, None)
+        );
+        assert_eq!(table.len(), 1, "one route of two names");
+        assert_eq!(leads(&table, "example.com"), None);
+
+        // It is the very same entry, whatever changes about it.
+        let public = Service {
+            visibility: Visibility::Public,
+            ..world.service.clone()
+        };
+        table.apply(put([Entity::Service(public)]));
+        assert_eq!(route(&table, SHOP).expect("there").visibility, Visibility::Public);
+        table.apply(put([Entity::Pod(Pod {
+            state: PodState::Stopped,
+            ..world.pod.clone()
+        })]));
+        assert_eq!(route(&table, SHOP).expect("there").pod.state, PodState::Stopped);
+        table.apply(remove([Key::Member(world.team.id, world.mary.id)]));
+        let snapshot = table.snapshot();
+        let by = |key: &str| filters::Table::route(&snapshot, key).expect("there").0;
+        assert!(std::sync::Arc::ptr_eq(&by(SHOP), &by(label)));
+        drop(snapshot);
+
+        // What others claim, and give up, is nothing to it.
+        table.apply(put([domain(SHOP, "other", false)]));
+        table.apply(remove([claim(SHOP, "other")]));
+        assert_eq!(leads(&table, SHOP).as_deref(), Some(label));
+        table.apply(remove([claim(SHOP, label)]));
+        assert_eq!((leads(&table, SHOP), since(SHOP)), (None, None));
+        assert!(route(&table, label).is_some());
+    }
+}
+
+#[test]
+fn a_custom_domain_goes_with_its_service_and_comes_back_with_it() {
+    const SHOP: &str = "shop.example.com";
+    let world = World::new();
+    let label = world.service.host.as_str();
+    let table = Table::new();
+    table.apply(put(world.rows()));
+    table.apply(put([domain(SHOP, label, true), domain("www.example.com", label, true)]));
+    assert!(leads(&table, SHOP).is_some() && leads(&table, "www.example.com").is_some());
+    for (gone, back) in [
+        (
+            Key::Service(world.service.host.clone()),
+            Entity::Service(world.service.clone()),
+        ),
+        (Key::Pod(world.pod.id), Entity::Pod(world.pod.clone())),
+        (Key::User(world.john.id), Entity::User(world.john.clone())),
+    ] {
+        table.apply(remove([gone]));
+        assert_eq!((leads(&table, SHOP), leads(&table, "www.example.com")), (None, None));
+        table.apply(put([back]));
+        assert!(leads(&table, SHOP).is_some() && leads(&table, "www.example.com").is_some());
+    }
+    // All in one write, as the store does it.
+    table.apply(remove([
+        claim(SHOP, label),
+        claim("www.example.com", label),
+        Key::Service(world.service.host.clone()),
+    ]));
+    table.apply(put([Entity::Service(world.service.clone())]));
+    assert_eq!((leads(&table, SHOP), leads(&table, "www.example.com")), (None, None));
+}
+
+#[test]
+fn a_custom_domain_moves_whole() {
+    const SHOP: &str = "shop.example.com";
+    let world = World::new();
+    let other = Service {
+        id: ServiceId::new(),
+        name: name("api"),
+        host: host("api-myproject-john"),
+        ..world.service.clone()
+    };
+    let (old, new) = (world.service.host.as_str(), other.host.as_str());
+    let rows = || world.rows().into_iter().chain([Entity::Service(other.clone())]);
+    let moved = [Change::Put(domain(SHOP, new, true)), Change::Remove(claim(SHOP, old))];
+    for backwards in [false, true] {
+        let table = Table::new();
+        table.apply(put(rows().chain([domain(SHOP, old, true)])));
+        assert_eq!(leads(&table, SHOP).as_deref(), Some(old));
+        let mut changes = moved.to_vec();
+        if backwards {
+            changes.reverse();
+        }
+        table.apply(Update {
+            reset: false,
+            changes,
+            revision: Some(Revision(2)),
+        });
+        assert_eq!(leads(&table, SHOP).as_deref(), Some(new));
+        // The old one's end is nothing to it.
+        table.apply(remove([Key::Service(host(old))]));
+        assert_eq!(leads(&table, SHOP).as_deref(), Some(new));
+        // A new snapshot knows nothing of before.
+        let mut snapshot = put(rows());
+        snapshot.reset = true;
+        table.apply(snapshot);
+        assert_eq!(leads(&table, SHOP), None);
+    }
+}

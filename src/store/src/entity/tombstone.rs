@@ -36,6 +36,7 @@ impl Model {
             Key::Forward(node, at) => ("forward", format!("{node}/{at}")),
             Key::Certificate(name) => ("certificate", name.to_string()),
             Key::Challenge(kind, name, token) => ("challenge", format!("{kind}/{name}/{token}")),
+            Key::Domain(name, host) => ("domain", format!("{name}/{host}")),
         };
         Self {
             revision,
@@ -78,6 +79,10 @@ impl TryFrom<Model> for Key {
                     .split_once('/')
                     .ok_or_else(|| corrupt(WHAT, &row.key, "no token"))?;
                 Self::Challenge(stored(WHAT, kind)?, stored(WHAT, name)?, token.to_owned())
+            }
+            "domain" => {
+                let (name, host) = pair()?;
+                Self::Domain(stored(WHAT, name)?, stored(WHAT, host)?)
             }
             "policy" => Self::Policy(stored(WHAT, &row.key)?),
             other => return Err(corrupt(WHAT, other, "unknown kind")),

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::database::begin_read;
 use crate::entity::{
-    Row, certificate, challenge, forward, issuer_key, member, node, pod, policy, revision, service, share, team,
-    tombstone, user,
+    Row, certificate, challenge, domain, forward, issuer_key, member, node, pod, policy, revision, service, share,
+    team, tombstone, user,
 };
 use crate::error::Doing;
 use crate::{Store, StoreError};
@@ -41,6 +41,7 @@ macro_rules! each_table {
         $each::<policy::Model>($($arg),*).await?;
         $each::<share::Model>($($arg),*).await?;
         $each::<service::Model>($($arg),*).await?;
+        $each::<domain::Model>($($arg),*).await?;
         $each::<forward::Model>($($arg),*).await?;
         $each::<issuer_key::Model>($($arg),*).await?;
         $each::<certificate::Model>($($arg),*).await?;
