@@ -1,4 +1,4 @@
-//! What testssl finds of the edge, with a certificate that podgate has had issued.
+//! What testssl and sslyze find of the edge, with a certificate that podgate has had issued.
 
 use std::collections::BTreeMap;
 
@@ -116,4 +116,15 @@ async fn it_finds_no_old_protocol_no_weak_cipher_and_no_hole() {
             .unwrap_or_else(|| panic!("{id} was not looked at: {found:#?}"));
         assert!(finding.starts_with(start), "{id}: {finding}");
     }
+
+    // Debian's testssl gives no grade; sslyze says whether all is as Mozilla has it for servers
+    // on the public Internet (wiki.mozilla.org/Security/Server_Side_TLS).
+    let looked = Program::find("sslyze", "it with `.ci/tools test`")
+        .args(["--mozilla_config", "intermediate", "--certinfo_ca_file"])
+        .arg(&root)
+        .args(["--sni", &host, &site.https.to_string()])
+        .finish()
+        .await;
+    let told = String::from_utf8_lossy(&looked.stdout);
+    assert!(looked.status.success() && told.contains("OK - Compliant"), "{told}");
 }
