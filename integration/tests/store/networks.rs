@@ -283,7 +283,10 @@ async fn a_network_runs_out(database: Database) {
     let error = error.expect_err("two are too many");
     let told = error.to_string();
     assert!(told.contains("10.100.0.0/29 has no room for 2 more"), "{told}");
-    assert!(told.contains("of 5 addresses for pods 3 are taken, and 1 are held"), "{told}");
+    assert!(
+        told.contains("of 5 addresses for pods 3 are taken, and 1 are held"),
+        "{told}"
+    );
     assert_eq!(revision(&store).await, before, "nobody got any");
     assert_eq!(assign(&store, n1, &pods[..5], network).await, [3, 4, 5, 6]);
     for none in ["10.9.0.0/30", "10.9.0.0/31", "10.9.0.1/32"] {
