@@ -162,7 +162,8 @@ async fn between_any_two_steps_of_a_renewal_the_old_one_serves() {
         let mut deaths = 0;
         for nth in (first..=MOST).step_by(AT_ONCE) {
             for side in [Side::Before, Side::After] {
-                if !dies_renewing(&mut site, nth, side).await {
+                // One time in a hundred pebble takes the name for proved, and an order is shorter.
+                if !dies_renewing(&mut site, nth, side).await && !dies_renewing(&mut site, nth, side).await {
                     return deaths;
                 }
                 deaths += 1;
