@@ -224,8 +224,8 @@ pub(crate) fn addresses(netlink: &mut Route) -> io::Result<Vec<IpAddr>> {
 }
 
 /// Waits until both ends of a link carry packets, for a second at most; whether they do.
-/// Until then what is sent by one is lost, and sent again after a second. (Asked for a link,
-/// the kernel first does what it has put off for it, since Linux 6.8; before, it has at once.)
+/// Until then what is sent by one is lost, and TCP sends it again after a second. (Since Linux
+/// 6.8 the kernel sees to a link when it is asked for it; before, soon after.)
 ///
 /// # Errors
 /// When the kernel cannot be asked.
